@@ -1,11 +1,11 @@
 // Files on the wire. Fixed layout, little-endian; names, paths and data follow the struct.
 //
 // pComponent -> sComponent: names and attributes (kFile*).
-// pComponent -> home mComponent: data of regular files (kHome*); the request says where the store is.
-// mComponent -> sComponent: data and write-out (kStore*).
-// Every request is self-contained (protocols.md section 6): vNode, object id and generation, absolute
-// offset, credentials. Non-idempotent ones carry a sequence that, with the caller's incarnation from
-// the connection, finds the first result again after a restart of the store (section 7).
+// pComponent -> home mComponent: data of regular files (kHome*); the request says where the store
+// is. mComponent -> sComponent: data and write-out (kStore*). Every request is self-contained
+// (protocols.md section 6): vNode, object id and generation, absolute offset, credentials.
+// Non-idempotent ones carry a sequence that, with the caller's incarnation from the connection,
+// finds the first result again after a restart of the store (section 7).
 #pragma once
 
 #include "base/endian.hpp"
@@ -26,22 +26,23 @@ inline constexpr Opcode kFileRename{0x3008};        // FileRename + both names -
 inline constexpr Opcode kFileReadDirectory{0x3009}; // FileReadDirectory -> WireEntry + name, ...
 inline constexpr Opcode kFileHold{0x300a};          // FileTarget -> nothing
 inline constexpr Opcode kFileRelease{0x300b};       // FileTarget -> nothing
-inline constexpr Opcode kFileSystemUse{0x300c};     // FileTarget (file ignored) -> WireFileSystemUse
-inline constexpr Opcode kFileSyncAll{0x300d};       // FileTarget (file ignored) -> nothing
+inline constexpr Opcode kFileSystemUse{0x300c}; // FileTarget (file ignored) -> WireFileSystemUse
+inline constexpr Opcode kFileSyncAll{0x300d};   // FileTarget (file ignored) -> nothing
 
-inline constexpr Opcode kHomeRead{0x3020};       // HomeData -> data (shorter only at the end of file)
-inline constexpr Opcode kHomeWrite{0x3021};      // HomeData + data -> HomeWritten
+inline constexpr Opcode kHomeRead{0x3020};  // HomeData -> data (shorter only at the end of file)
+inline constexpr Opcode kHomeWrite{0x3021}; // HomeData + data -> HomeWritten
 inline constexpr Opcode kHomeAttributes{0x3022}; // HomeTarget -> WireAttributes
 inline constexpr Opcode kHomeChange{0x3023};     // HomeChange -> WireAttributes
 inline constexpr Opcode kHomeSync{0x3024};       // HomeTarget -> nothing, when durable
-inline constexpr Opcode kHomeSyncAll{0x3025};    // HomeTarget (file ignored) -> nothing, when durable
+inline constexpr Opcode kHomeSyncAll{0x3025}; // HomeTarget (file ignored) -> nothing, when durable
 
 inline constexpr Opcode kStoreRead{0x3040};  // StoreData -> data
 inline constexpr Opcode kStoreWrite{0x3041}; // StoreData + data -> nothing
 inline constexpr Opcode kStoreSync{0x3042};  // FileTarget -> nothing, when durable
-inline constexpr Opcode kStoreCreateRoot{0x3043}; // gsm: StoreCreateRoot -> WireAttributes; idempotent
+inline constexpr Opcode kStoreCreateRoot{
+    0x3043}; // gsm: StoreCreateRoot -> WireAttributes; idempotent
 inline constexpr Opcode kStoreRemoveRoot{0x3044}; // gsm: FileTarget -> nothing; idempotent
-inline constexpr Opcode kStoreFence{0x3045};      // gsm: StoreFence: releases what a dead holder held
+inline constexpr Opcode kStoreFence{0x3045}; // gsm: StoreFence: releases what a dead holder held
 
 inline constexpr size_t kMaxFileData = 32 * 1024; // bytes of file data in one message
 
@@ -68,7 +69,7 @@ inline constexpr uint8_t kAttributeHomeActive = 1; // a home holds newer size or
 struct WireAttributes {
     WireFile file;
     WireFile parent;    // of a directory
-    unsigned char type; // store::FileType
+    unsigned char type; // storage::FileType
     unsigned char flags;
     Le16 mode;
     Le32 uid;
@@ -111,7 +112,7 @@ enum class WalkStop : uint8_t { Done = 0, Symlink = 1, DotDot = 2, Missing = 3 }
 struct FileChange {
     WireCaller caller;
     WireFile file;
-    Le32 fields; // store::SetAttributes::Field
+    Le32 fields; // storage::SetAttributes::Field
     Le32 mode;
     Le32 uid;
     Le32 gid;
@@ -124,7 +125,7 @@ static_assert(sizeof(FileChange) == 208);
 struct FileCreate {
     WireCaller caller;
     WireFile directory;
-    unsigned char type; // store::FileType, Directory included
+    unsigned char type; // storage::FileType, Directory included
     unsigned char exclusive;
     Le16 mode;
     Le32 device;
