@@ -1,10 +1,8 @@
-// Shard: where a monitor core's state may be touched (protocols.md section 8). Posting is how to
-// enter: if nobody is inside, the caller runs the step (and whatever else is posted meanwhile) at
-// once; otherwise whoever is inside runs it soon. So a caller never waits for a shard, and must not
-// assume that its step has run when post() returns.
+// Shard: the door to a monitor's state (protocols.md section 8).
 //
-// A step takes no lock, touches no user memory, blocks never, and is short.
-// Implementations: kernel/node (components), tests (direct, or under TSan with threads).
+// A posted job runs when nobody else runs the shard: at once in the poster's own context if the shard
+// is idle, otherwise in the context that runs it now. No caller may assume that it has happened when
+// post() returns. A job takes no sleeping lock and never blocks.
 #pragma once
 
 #include "base/function.hpp"
@@ -14,8 +12,12 @@ namespace tessera::env {
 
 class Shard {
   public:
-    // From threads, not from interrupts. Full: the inbox is full and the step was dropped.
-    virtual Result<void> post(Function<void(), 64> step) = 0;
+    using Job = Function<void(), 64>;
+    // Callable from any thread, not from interrupts. Full: the inbox is full, the job was not taken.
+    virtual Result<void> post(Job job) = 0;
+    // A thread that is about to sleep for something that only the network brings may call this first:
+    // it polls the network for a short bounded time. May do nothing.
+    virtual void help() {}
 
   protected:
     ~Shard() = default;

@@ -254,7 +254,7 @@ bool FileHome::step_write(HomeOperation& op) {
     while (done < op.data.size()) {
         uint64_t at = start + done;
         size_t n = std::min(op.data.size() - done, kPageSize - at % kPageSize);
-        FilePage& page = f.pages[PageNo(at / kPageSize)];
+        CachedPage& page = f.pages[PageNo(at / kPageSize)];
         if (!page.frame && page.sending) break;
         Result<MutableBytes> bytes = writable(f, page);
         if (!bytes) {
