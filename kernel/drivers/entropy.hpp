@@ -22,6 +22,8 @@ class SeedSource {
     // Fills some or all of `out` and returns how many bytes; 0 when it has nothing. Bounded time.
     virtual size_t gather(MutableBytes out) = 0;
     virtual const char* name() const = 0;
+    // Whether 32 bytes of it are enough on their own.
+    virtual bool strong() const { return true; }
 
   protected:
     ~SeedSource() = default;
@@ -32,7 +34,7 @@ class EntropyPool final : public Random {
     // Takes at least 32 bytes from each source that has them.
     void seed_from(SeedSource& source);
     void mix(Bytes seed);
-    // Sources that gave at least 32 bytes. rkeys, QPNs and nonces wait until it is not 0.
+    // Strong sources that gave at least 32 bytes. rkeys, QPNs and nonces wait until it is not 0.
     unsigned sources() const { return sources_; }
 
     uint64_t next() override;
@@ -55,6 +57,7 @@ class JitterSource final : public SeedSource {
     explicit JitterSource(Ticks ticks) : ticks_(ticks) {}
     size_t gather(MutableBytes out) override;
     const char* name() const override { return "jitter"; }
+    bool strong() const override { return false; }
 
   private:
     Ticks ticks_;

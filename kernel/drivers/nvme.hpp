@@ -46,7 +46,7 @@ class NvmeQueue final : public env::BlockDevice {
     Result<void> submit(env::BlockRequest& request) override;
     uint64_t block_count() const override;
     uint32_t max_transfer_blocks() const override;
-    uint32_t queue_depth() const override { return kDepth; }
+    uint32_t queue_depth() const override { return static_cast<uint32_t>(slots_.size()); }
 
     // Completes finished requests (done() is called from here) and enforces deadlines. Returns how
     // many.
@@ -65,7 +65,7 @@ class NvmeQueue final : public env::BlockDevice {
     NvmeQueue(const NvmeQueue&) = delete;
     NvmeQueue& operator=(const NvmeQueue&) = delete;
 
-    static constexpr unsigned kDepth = 64;
+    static constexpr unsigned kDepth = 64; // requests in flight, at most (bits of a uint64_t)
 
   private:
     friend class Nvme;
@@ -77,18 +77,26 @@ class NvmeQueue final : public env::BlockDevice {
     };
 
     NvmeQueue(Nvme& controller, uint16_t id) : controller_(controller), id_(id) {}
-    Result<void> allocate(Platform& platform);
+    Result<void> allocate(Platform& platform, unsigned entries);
     void clear_rings();
     Result<void> build(const env::BlockRequest& request, unsigned slot, nvme::Command& command);
+    void post(const nvme::Command& command);
     void complete(unsigned slot, Result<void> result);
     unsigned fail_all();
-    void enforce_deadlines();
-    bool recover_after_reset(unsigned& failed);
+    unsigned take_completions();
+    unsigned enforce_deadlines();
+    // Brings the queue to the controller's epoch; true if it can be used.
+    bool usable(unsigned& failed);
     bool completion_ready() const;
+    nvme::Completion* completion(unsigned i) const {
+        return reinterpret_cast<nvme::Completion*>(completions_.data()) + i;
+    }
 
     Nvme& controller_;
     uint16_t id_;
     uint32_t epoch_ = 0; // of the controller when the queue was last made
+    bool attached_ = false;
+    uint16_t entries_ = 0; // of both rings
     DmaMemory submissions_;
     DmaMemory completions_;
     DmaMemory lists_; // one PRP list page per slot
@@ -98,6 +106,7 @@ class NvmeQueue final : public env::BlockDevice {
     uint16_t head_ = 0;
     bool phase_ = true;
     unsigned in_flight_ = 0;
+    Nanos next_check_ = kNever; // not later than the oldest deadline in flight
     Function<void()> on_interrupt_;
     std::atomic<bool> interrupts_wanted_{false};
     std::atomic<uint64_t> interrupts_{0};
@@ -139,9 +148,14 @@ class Nvme {
     Result<void> enable();
     Result<void> disable();
     Result<void> wait_ready(bool ready);
-    Result<uint32_t> admin(nvme::Command command); // returns dword 0 of the completion
-    Result<void> attach(NvmeQueue& q);             // create its CQ and SQ on the controller
+    // The rest with the admin queue owned.
+    Result<uint32_t> admin(nvme::AdminOpcode opcode, nvme::Command command,
+                           Nanos timeout); // dword 0
+    Result<void> set_queue_count();
+    Result<void> attach(NvmeQueue& q);            // creates its CQ and SQ on the controller
+    bool abort(uint16_t queue, uint16_t command); // whether the controller answered
     void reset();
+    void give_up(); // cuts DMA; every queue fails what it has
     void ring_submission(uint16_t queue, uint16_t tail);
     void ring_completion(uint16_t queue, uint16_t head);
     bool try_own_admin() { return !admin_busy_.exchange(true, std::memory_order_acquire); }
@@ -156,18 +170,19 @@ class Nvme {
     std::atomic<uint32_t> epoch_{1}; // rises with every reset
     DmaMemory admin_submissions_;
     DmaMemory admin_completions_;
+    DmaMemory scratch_; // for Identify; kept, as a late answer may still land in it
     uint16_t admin_tail_ = 0;
     uint16_t admin_head_ = 0;
     bool admin_phase_ = true;
     uint16_t next_command_ = 0;
     unsigned doorbell_stride_ = 4;
     Nanos ready_timeout_;
-    unsigned page_shift_ = 12;
     unsigned lba_shift_ = 9;
     uint32_t namespace_id_ = 1;
     uint64_t block_count_ = 0;
     uint32_t max_transfer_blocks_ = 0;
     unsigned queue_limit_ = 1;
+    unsigned largest_ring_ = 2;
     char model_[41] = {};
     char serial_[21] = {};
     std::vector<Own<NvmeQueue>> queues_;

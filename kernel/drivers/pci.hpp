@@ -99,6 +99,8 @@ class PciFunction {
     Result<void> for_each_capability(Function<bool(PciCapability)> f) const;
     Result<PciCapability> find_capability(uint8_t id) const;
 
+    void write_config16(uint16_t offset, uint16_t v) { config_->write16(at_, offset, v); }
+
     // Memory BAR `index` (0–5). Sizes it, which briefly turns decoding off: nothing may use the
     // function meanwhile. Error: NotFound (absent, unassigned or an I/O BAR), Malformed.
     Result<PciBar> bar(unsigned index) const;
@@ -125,6 +127,15 @@ class MsixTable {
     // is on.
     static Result<MsixTable> open(PciFunction function);
     MsixTable() = default;
+    MsixTable(MsixTable&& o) noexcept { *this = std::move(o); }
+    MsixTable& operator=(MsixTable&& o) noexcept {
+        std::swap(function_, o.function_);
+        std::swap(table_, o.table_);
+        std::swap(control_, o.control_);
+        std::swap(count_, o.count_);
+        return *this;
+    }
+    ~MsixTable();
 
     unsigned size() const { return count_; }
     // Allocates an interrupt for `handler` and unmasks the entry. Error: Range, or the platform's.
@@ -133,6 +144,7 @@ class MsixTable {
   private:
     std::optional<PciFunction> function_;
     Own<Registers> table_;
+    uint16_t control_ = 0; // where the message control register is
     unsigned count_ = 0;
 };
 

@@ -30,7 +30,7 @@ struct DriverSet {
 // `on_network_interrupt` runs in interrupt context: it only signals. `cpu_random` is the CPU's own
 // generator, null if it has none.
 DriverSet probe_devices(Platform& platform, PciConfig& config, PortIo& ports,
-                        SeedSource* cpu_random, JitterSource& jitter,
+                        SeedSource* cpu_random, SeedSource& jitter,
                         Function<void()> on_network_interrupt);
 
 // The same on the machine we run on; supplied by machine_platform.cpp (kernel tree only).
