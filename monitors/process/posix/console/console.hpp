@@ -12,6 +12,8 @@
 
 namespace tessera::posix {
 
+class Process;
+
 class Console final : public RefCounted {
   public:
     // rows, columns: of the terminal; `terminal` false: three streams.

@@ -1,6 +1,6 @@
 // FutexTable: threads that wait for a word of user memory to change. WAIT and WAKE (with bitsets),
 // REQUEUE. Keys are (memory object, offset), so processes that share memory meet.
-// One lock of rank Leaf; the word is compared under it through AddressSpace::load_word (a UserPin,
+// One lock of rank Futex; the word is compared under it through AddressSpace::load_word (a UserPin,
 // which does not fault).
 #pragma once
 
@@ -29,7 +29,7 @@ class FutexTable {
         bool woken = false;
         ListLink link;
     };
-    kernel::Mutex mutex_{kernel::LockRank::Leaf};
+    kernel::Mutex mutex_{kernel::LockRank::Futex};
     kernel::WaitQueue queue_;
     List<Waiter, &Waiter::link> waiters_; // oldest first
 };
