@@ -198,7 +198,7 @@ Result<Attributes> RemoteFilesClient::change(VnodeId v, const Credentials& who, 
             TRY(attributes_in(TRY(at_store(v, kFileChange, bytes_of(h.change), {}, true)))));
     h.target = home_target(m, f);
     Attributes a = from_wire(TRY(attributes_in(TRY(at_home(v, f.id, kHomeChange, bytes_of(h))))));
-    if (c.set_size && changed_) changed_(v, f, c.size, UINT64_MAX - c.size);
+    if (c.set_size && changed_) changed_(v, f, c.size, {});
     return a;
 }
 
@@ -345,7 +345,7 @@ Result<posix::RemoteFiles::Written> RemoteFilesClient::write(VnodeId v, FileRef 
         auto w = load<HomeWritten>(*r);
         if (w.length > piece.size()) return std::unexpected(Error::Malformed);
         if (out.length == 0) out.offset = w.offset;
-        if (changed_) changed_(v, f, w.offset, w.length);
+        if (changed_ && w.length) changed_(v, f, w.offset, piece.first(w.length));
         out.length += w.length;
         if (w.length < piece.size()) break;
     }

@@ -31,12 +31,10 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     // The home of a file; none if the vNode is not mounted here.
     Result<roce::Ipv4> home(VnodeId vnode, FileId file);
 
-    // Called (in thread context) after this pComponent changed a file's bytes, so that lines of it
-    // that are mapped here are fetched again.
-    void on_changed(
-        Function<void(VnodeId, posix::FileRef, uint64_t offset, uint64_t length), 32> f) {
-        changed_ = std::move(f);
-    }
+    // Called (in thread context) after this pComponent changed a file's bytes, so that its lines that
+    // are mapped here follow. No data: the file was truncated at offset.
+    using Changed = Function<void(VnodeId, posix::FileRef, uint64_t offset, Bytes data), 32>;
+    void on_changed(Changed f) { changed_ = std::move(f); }
 
     posix::FileRef root(VnodeId vnode) override;
     Result<posix::WalkResult> walk(VnodeId v, const posix::Credentials& who, posix::FileRef from,
@@ -86,7 +84,7 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     BlockingCaller& caller_;
     kernel::Locked<std::vector<FileMount>, kernel::LockRank::Leaf> mounts_;
     std::atomic<uint64_t> sequence_{0};
-    Function<void(VnodeId, posix::FileRef, uint64_t, uint64_t), 32> changed_;
+    Changed changed_;
 };
 
 } // namespace tessera::pmon
