@@ -2,7 +2,8 @@
 // the network peer, prepares the disks and counts the lines "test: PASS name" and "test: FAIL name:
 // why".
 //
-// Disk 0 has 512-byte blocks, disk 1 4096-byte blocks, disk 2 fails every read of its second half.
+// Disk 0 has 512-byte blocks, disk 1 4096-byte blocks, disk 2 fails reads where its second half
+// begins, disk 3 reads so slowly that the controller has to be reset.
 #include <algorithm>
 #include <vector>
 
@@ -33,6 +34,13 @@ void report(const char* name, bool pass, const char* why = "") {
 #define CHECK(name, condition) report(name, (condition), #condition)
 
 // The hybrid wait every client of a driver uses: poll 20 µs, then sleep until the interrupt.
+Nanos wake_by(VirtioNet&) {
+    return kNever;
+}
+Nanos wake_by(NvmeQueue& q) {
+    return q.next_deadline();
+}
+
 template <typename Device, typename Poll>
 bool wait_for(Device& device, Event& event, Nanos deadline, Poll poll) {
     Nanos spin_until = arch::now() + microseconds(20);
@@ -40,7 +48,7 @@ bool wait_for(Device& device, Event& event, Nanos deadline, Poll poll) {
         Nanos now = arch::now();
         if (now > deadline) return false;
         if (now < spin_until) continue;
-        if (!device.enable_interrupts_and_check()) event.wait(deadline);
+        if (!device.enable_interrupts_and_check()) event.wait(std::min(deadline, wake_by(device)));
         device.disable_interrupts();
     }
     return true;
@@ -168,6 +176,21 @@ void test_failing_disk(Disk disk) {
     auto r = disk.run(BlockOp::Read, bad, storage);
     CHECK("disk2/error-is-Io", !r && r.error() == Error::Io);
     CHECK("disk2/goes-on", disk.run(BlockOp::Read, 0, storage).has_value());
+}
+
+// Reads are throttled so hard that the second one outlives the driver's patience.
+void test_stalling_disk(Nvme& nvme, Disk disk) {
+    std::vector<std::byte> storage(64 * kPageSize);
+    (void)disk.run(BlockOp::Read, 0, storage);
+    Nanos start = arch::now();
+    auto r = disk.run(BlockOp::Read, 64, storage);
+    Nanos took = arch::now() - start;
+    CHECK("disk3/stall-is-Io", !r && r.error() == Error::Io);
+    CHECK("disk3/in-bounded-time", took < seconds(15));
+    CHECK("disk3/was-reset", nvme.resets() == 1 && !nvme.dead());
+    fill(storage, 3);
+    CHECK("disk3/goes-on", disk.run(BlockOp::Write, 0, storage).has_value() &&
+                               disk.run(BlockOp::Flush, 0, {}).has_value());
 }
 
 // --- network
@@ -312,7 +335,7 @@ void kernel_main() {
     Event& disk_event = *new Event;
     DriverSet& set = *new DriverSet(probe_devices([&] { network_event.signal(); }));
     test_small(set);
-    CHECK("probe/disks", set.disks.size() == 3);
+    CHECK("probe/disks", set.disks.size() == 4);
     std::vector<NvmeQueue*> queues;
     for (auto& disk : set.disks) {
         auto q = disk->create_queue([&] { disk_event.signal(); });
@@ -323,6 +346,7 @@ void kernel_main() {
     for (size_t i = 0; i < queues.size() && i < 2; i++)
         test_disk(names[i], {queues[i], disk_event});
     if (queues.size() > 2) test_failing_disk({queues[2], disk_event});
+    if (queues.size() > 3) test_stalling_disk(*set.disks[3], {queues[3], disk_event});
     CHECK("probe/network", set.network != nullptr);
     if (set.network) test_network(*set.network, network_event);
     LOG(Info, "test", "DONE %u failed", failures);
