@@ -6,6 +6,9 @@
 // otherwise RNR NAK. Acknowledgements are coalesced: at most one per run(), and behind READ
 // responses that are due.
 //
+// A READ reads when its responses are sent: a WRITE posted behind it may be seen by it, as IBTA
+// allows without a fence. Whoever needs the old bytes waits for the READ's completion first.
+//
 // A payload is copied once, from the frame to where it belongs.
 #pragma once
 
