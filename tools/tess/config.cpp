@@ -29,20 +29,25 @@ class Reader {
     }
     const std::string& problem() const { return problem_; }
 
-    void only(const toml::table& table, const std::string& what, std::initializer_list<std::string_view> keys) {
+    void only(const toml::table& table, const std::string& what,
+              std::initializer_list<std::string_view> keys) {
         for (auto&& [key, value] : table) {
             if (std::find(keys.begin(), keys.end(), key.str()) != keys.end()) continue;
             std::string known;
-            for (std::string_view k : keys) known += (known.empty() ? "" : ", ") + std::string(k);
-            problem(value, "unknown key '" + std::string(key.str()) + "' in " + what + "; expected one of " + known);
+            for (std::string_view k : keys)
+                known += (known.empty() ? "" : ", ") + std::string(k);
+            problem(value, "unknown key '" + std::string(key.str()) + "' in " + what +
+                               "; expected one of " + known);
         }
     }
 
     void text(const toml::table& t, std::string_view key, std::string& into) {
         const toml::node* n = t.get(key);
         if (!n) return;
-        if (auto v = n->value_exact<std::string>()) into = *v;
-        else problem(*n, "'" + std::string(key) + "' must be a text in quotes");
+        if (auto v = n->value_exact<std::string>())
+            into = *v;
+        else
+            problem(*n, "'" + std::string(key) + "' must be a text in quotes");
     }
     void name(const toml::table& t, std::string& into, const std::string& what) {
         text(t, "name", into);
@@ -58,23 +63,24 @@ class Reader {
         if (!n) return;
         auto v = n->value_exact<int64_t>();
         if (!v || *v < low || *v > high)
-            return problem(*n, "'" + std::string(key) + "' must be a whole number from " + std::to_string(low) +
-                                   " to " + std::to_string(high));
+            return problem(*n, "'" + std::string(key) + "' must be a whole number from " +
+                                   std::to_string(low) + " to " + std::to_string(high));
         into = static_cast<T>(*v);
     }
-    void size(const toml::table& t, std::string_view key, uint64_t& into, uint64_t low, uint64_t high) {
+    void size(const toml::table& t, std::string_view key, uint64_t& into, uint64_t low,
+              uint64_t high) {
         const toml::node* n = t.get(key);
         if (!n) return;
         auto v = n->value_exact<std::string>();
         auto bytes = v ? parse_size(*v) : Outcome<uint64_t>(Trouble(""));
         if (!bytes || *bytes < low || *bytes > high)
-            return problem(*n, "'" + std::string(key) + "' must be a size in quotes from " + size_text(low) + " to " +
-                                   size_text(high) + ", such as \"64M\"");
+            return problem(*n, "'" + std::string(key) + "' must be a size in quotes from " +
+                                   size_text(low) + " to " + size_text(high) + ", such as \"64M\"");
         into = *bytes;
     }
     // Index of the word, or `otherwise` when the key is not there.
-    int choice(const toml::table& t, std::string_view key, std::initializer_list<std::string_view> words,
-               int otherwise) {
+    int choice(const toml::table& t, std::string_view key,
+               std::initializer_list<std::string_view> words, int otherwise) {
         const toml::node* n = t.get(key);
         if (!n) return otherwise;
         std::string v = n->value_exact<std::string>().value_or(""), all;
@@ -97,14 +103,17 @@ class Reader {
             return all;
         }
         for (auto&& e : *a) {
-            if (const toml::table* table = e.as_table()) all.push_back(table);
-            else problem(e, "write [[" + std::string(key) + "]], once for each");
+            if (const toml::table* table = e.as_table())
+                all.push_back(table);
+            else
+                problem(e, "write [[" + std::string(key) + "]], once for each");
         }
         return all;
     }
     const toml::table* table(const toml::table& t, std::string_view key) {
         const toml::node* n = t.get(key);
-        if (n && !n->as_table()) problem(*n, "'" + std::string(key) + "' must be a table: [" + std::string(key) + "]");
+        if (n && !n->as_table())
+            problem(*n, "'" + std::string(key) + "' must be a table: [" + std::string(key) + "]");
         return n ? n->as_table() : nullptr;
     }
 
@@ -120,36 +129,45 @@ void read_cluster(Reader& r, const toml::table& t, ClusterConfig& c) {
     std::string network;
     r.text(t, "network", network);
     if (network.empty()) return;
-    auto address = network.ends_with("/16") ? fabric::parse_ipv4(network.substr(0, network.size() - 3))
-                                            : Result<uint32_t>(Fail(Error::InvalidArgument));
+    auto address = network.ends_with("/16")
+                       ? fabric::parse_ipv4(network.substr(0, network.size() - 3))
+                       : Result<uint32_t>(Fail(Error::InvalidArgument));
     if (!address || (*address & 0xffff) != 0 || *address == 0)
-        r.problem(*t.get("network"), "'network' must be an address and /16, such as \"10.77.0.0/16\"");
-    else c.network = *address;
+        r.problem(*t.get("network"),
+                  "'network' must be an address and /16, such as \"10.77.0.0/16\"");
+    else
+        c.network = *address;
 }
 
 void read_component(Reader& r, const toml::table& t, ClusterConfig& c) {
     ComponentConfig one;
     r.name(t, one.name, "a [[component]]");
-    if (!t.get("kind")) r.problem(t, "component '" + one.name + "' needs kind = \"process\", \"memory\" or \"storage\"");
+    if (!t.get("kind"))
+        r.problem(
+            t, "component '" + one.name + "' needs kind = \"process\", \"memory\" or \"storage\"");
     one.kind = static_cast<Kind>(r.choice(t, "kind", {"process", "memory", "storage"}, 0));
     switch (one.kind) {
-    case Kind::Process:
-        r.only(t, "a process component", {"name", "kind", "cpus", "memory", "excache", "failure_domain", "firmware"});
-        break;
-    case Kind::Memory:
-        r.only(t, "a memory component", {"name", "kind", "cpus", "memory", "failure_domain", "firmware"});
-        break;
-    case Kind::Storage:
-        r.only(t, "a storage component",
-               {"name", "kind", "cpus", "memory", "disk", "disk_cache", "failure_domain", "firmware"});
-        break;
+        case Kind::Process:
+            r.only(t, "a process component",
+                   {"name", "kind", "cpus", "memory", "excache", "failure_domain", "firmware"});
+            break;
+        case Kind::Memory:
+            r.only(t, "a memory component",
+                   {"name", "kind", "cpus", "memory", "failure_domain", "firmware"});
+            break;
+        case Kind::Storage:
+            r.only(t, "a storage component",
+                   {"name", "kind", "cpus", "memory", "disk", "disk_cache", "failure_domain",
+                    "firmware"});
+            break;
     }
     r.number(t, "cpus", one.cpus, 1, 64);
     r.size(t, "memory", one.memory, 64ull << 20, 1ull << 40);
     r.size(t, "excache", one.excache, 1ull << 20, 1ull << 40);
     if (one.excache > one.memory / 4 * 3 && one.kind == Kind::Process)
         r.problem(t, "component '" + one.name + "': excache (" + size_text(one.excache) +
-                         ") must leave a quarter of its memory (" + size_text(one.memory) + ") to the kernel");
+                         ") must leave a quarter of its memory (" + size_text(one.memory) +
+                         ") to the kernel");
     r.size(t, "disk", one.disk, 16ull << 20, 1ull << 44);
     one.disk_writeback = r.choice(t, "disk_cache", {"unsafe", "writeback"}, 0) == 1;
     one.uefi = r.choice(t, "firmware", {"bios", "uefi"}, 0) == 1;
@@ -160,7 +178,8 @@ void read_component(Reader& r, const toml::table& t, ClusterConfig& c) {
         r.problem(t, "'failure_domain' must be one word of at most 31 characters");
     if (std::set<std::string_view>{"gpm", "gmm", "gsm", "fabric", "all"}.contains(one.name))
         r.problem(t, "name '" + one.name + "' is taken by the host's own services");
-    if (std::any_of(c.components.begin(), c.components.end(), [&](auto& o) { return o.name == one.name; }))
+    if (std::any_of(c.components.begin(), c.components.end(),
+                    [&](auto& o) { return o.name == one.name; }))
         r.problem(t, "a second component called '" + one.name + "'");
     c.components.push_back(std::move(one));
 }
@@ -173,9 +192,12 @@ void read_fabric(Reader& r, const toml::table& t, ClusterConfig& c) {
         LinkConfig one;
         r.text(*link, "port", one.port);
         r.text(*link, "impairment", one.impairment);
-        bool known = one.port == "all" || one.port == "gpm" || one.port == "gmm" || one.port == "gsm" ||
-                     std::any_of(c.components.begin(), c.components.end(), [&](auto& o) { return o.name == one.port; });
-        if (!known) r.problem(*link, "port '" + one.port + "' is no component, gpm, gmm, gsm or all");
+        bool known = one.port == "all" || one.port == "gpm" || one.port == "gmm" ||
+                     one.port == "gsm" ||
+                     std::any_of(c.components.begin(), c.components.end(),
+                                 [&](auto& o) { return o.name == one.port; });
+        if (!known)
+            r.problem(*link, "port '" + one.port + "' is no component, gpm, gmm, gsm or all");
         std::istringstream words(one.impairment);
         fabric::Impairment scratch;
         for (std::string w; words >> w;)
@@ -197,13 +219,15 @@ Outcome<ClusterConfig> parse_config(std::string_view text, const std::string& fi
     ClusterConfig c;
     r.only(root, "the file", {"cluster", "component", "vnode", "fabric"});
     if (const toml::table* t = r.table(root, "cluster")) read_cluster(r, *t, c);
-    for (const toml::table* t : r.tables(root, "component")) read_component(r, *t, c);
+    for (const toml::table* t : r.tables(root, "component"))
+        read_component(r, *t, c);
     for (const toml::table* t : r.tables(root, "vnode")) {
         r.only(*t, "a [[vnode]]", {"name", "memory"});
         VnodeConfig one;
         r.name(*t, one.name, "a [[vnode]]");
         r.size(*t, "memory", one.memory, 1ull << 20, 1ull << 44);
-        if (std::any_of(c.vnodes.begin(), c.vnodes.end(), [&](auto& o) { return o.name == one.name; }))
+        if (std::any_of(c.vnodes.begin(), c.vnodes.end(),
+                        [&](auto& o) { return o.name == one.name; }))
             r.problem(*t, "a second vNode called '" + one.name + "'");
         c.vnodes.push_back(std::move(one));
     }
@@ -211,7 +235,8 @@ Outcome<ClusterConfig> parse_config(std::string_view text, const std::string& fi
     if (!r.problem().empty()) return Trouble(r.problem());
 
     for (Kind kind : {Kind::Process, Kind::Memory, Kind::Storage})
-        if (std::none_of(c.components.begin(), c.components.end(), [&](auto& o) { return o.kind == kind; }))
+        if (std::none_of(c.components.begin(), c.components.end(),
+                         [&](auto& o) { return o.kind == kind; }))
             return Trouble(file + ": a cluster needs at least one component with kind = \"" +
                            std::string(kind_word(kind)) + "\"");
     if (c.components.size() > 128) return Trouble(file + ": more than 128 components");
@@ -221,7 +246,9 @@ Outcome<ClusterConfig> parse_config(std::string_view text, const std::string& fi
 
 Outcome<ClusterConfig> load_config(const std::string& path) {
     std::ifstream file(path);
-    if (!file) return Trouble("cannot read " + path + "; `tess up` without --config boots the default cluster");
+    if (!file)
+        return Trouble("cannot read " + path +
+                       "; `tess up` without --config boots the default cluster");
     std::stringstream text;
     text << file.rdbuf();
     return parse_config(text.str(), path);
@@ -235,9 +262,15 @@ Outcome<uint64_t> parse_size(std::string_view text) {
     uint64_t v = 0;
     auto [end, e] = std::from_chars(text.data(), text.data() + text.size(), v);
     std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-    int shift = unit == "" ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : unit == "T" ? 40 : -1;
+    int shift = unit == ""    ? 0
+                : unit == "K" ? 10
+                : unit == "M" ? 20
+                : unit == "G" ? 30
+                : unit == "T" ? 40
+                              : -1;
     if (e != std::errc() || shift < 0 || v > (1ull << 50) >> shift)
-        return Trouble("'" + std::string(text) + "' is no size; expected a number with K, M, G or T, such as 16M");
+        return Trouble("'" + std::string(text) +
+                       "' is no size; expected a number with K, M, G or T, such as 16M");
     return v << shift;
 }
 
@@ -255,7 +288,9 @@ std::string_view kind_word(Kind kind) {
     return kind == Kind::Process ? "process" : kind == Kind::Memory ? "memory" : "storage";
 }
 std::string_view role_word(Kind kind) {
-    return kind == Kind::Process ? "pcomponent" : kind == Kind::Memory ? "mcomponent" : "scomponent";
+    return kind == Kind::Process  ? "pcomponent"
+           : kind == Kind::Memory ? "mcomponent"
+                                  : "scomponent";
 }
 
 } // namespace tessera::tess

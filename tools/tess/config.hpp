@@ -1,7 +1,7 @@
 // cluster.toml: what a cluster consists of. See default.toml for the format, with every key.
 //
-// Reading checks everything that can be checked without starting anything: unknown keys, types, ranges,
-// names in use twice. A problem is a sentence that names file, line and what was expected.
+// Reading checks everything that can be checked without starting anything: unknown keys, types,
+// ranges, names in use twice. A problem is a sentence that names file, line and what was expected.
 #pragma once
 
 #include <cstdint>

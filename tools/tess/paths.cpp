@@ -28,11 +28,13 @@ std::string reason() {
 
 // 0700, ours, and not a link somebody else placed in /tmp.
 Outcome<void> private_folder(const std::string& path) {
-    if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Trouble("cannot create " + path + ": " + reason());
+    if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+        return Trouble("cannot create " + path + ": " + reason());
     struct stat s;
     if (lstat(path.c_str(), &s) != 0) return Trouble("cannot look at " + path + ": " + reason());
     if (!S_ISDIR(s.st_mode) || s.st_uid != geteuid() || (s.st_mode & 077) != 0)
-        return Trouble(path + " is not a folder that only you can use; remove it or set XDG_RUNTIME_DIR");
+        return Trouble(path +
+                       " is not a folder that only you can use; remove it or set XDG_RUNTIME_DIR");
     return {};
 }
 
@@ -43,9 +45,12 @@ Outcome<Paths> paths_for(const std::string& dir) {
     if (state.empty()) {
         const char* base = std::getenv("XDG_STATE_HOME");
         const char* home = std::getenv("HOME");
-        if (base && *base) state = std::string(base) + "/tess/default";
-        else if (home && *home) state = std::string(home) + "/.local/state/tess/default";
-        else return Trouble("neither HOME nor XDG_STATE_HOME is set; name a folder with --dir");
+        if (base && *base)
+            state = std::string(base) + "/tess/default";
+        else if (home && *home)
+            state = std::string(home) + "/.local/state/tess/default";
+        else
+            return Trouble("neither HOME nor XDG_STATE_HOME is set; name a folder with --dir");
     }
     std::error_code e;
     fs::path absolute = fs::weakly_canonical(fs::absolute(state, e), e);
@@ -54,7 +59,14 @@ Outcome<Paths> paths_for(const std::string& dir) {
     p.state = absolute.string();
     if (p.state.size() > 1 && p.state.back() == '/') p.state.pop_back();
     if (p.state.find_first_of(",\n") != std::string::npos)
-        return Trouble("the folder " + p.state + " has a comma or a newline in its name, which QEMU cannot take");
+        return Trouble("the folder " + p.state +
+                       " has a comma or a newline in its name, which QEMU cannot take");
+
+    // A cluster that is up says where its sockets are: the environment may have changed since
+    // (sudo).
+    if (std::ifstream recorded(p.state + "/sockets");
+        std::getline(recorded, p.sockets) && !p.sockets.empty())
+        return p;
 
     char hash[9];
     std::snprintf(hash, sizeof hash, "%08x", crc32(bytes_of(std::string_view(p.state))));
@@ -115,7 +127,8 @@ Outcome<void> write_file(const std::string& path, const std::string& text, unsig
         done += static_cast<size_t>(n);
     }
     close(fd);
-    if (rename(beside.c_str(), path.c_str()) != 0) return Trouble("cannot write " + path + ": " + reason());
+    if (rename(beside.c_str(), path.c_str()) != 0)
+        return Trouble("cannot write " + path + ": " + reason());
     return {};
 }
 
