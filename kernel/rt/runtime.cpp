@@ -74,12 +74,13 @@ void operator delete[](void* p, size_t, std::align_val_t) noexcept {
 }
 
 namespace std {
+const nothrow_t nothrow{};
 inline namespace __1 {
 // libc++'s hooks for "cannot happen here" (its headers refer to them).
 [[noreturn]] void __throw_bad_alloc() {
     panic("out of kernel memory");
 }
-[[noreturn]] void __libcpp_verbose_abort(char const* format, ...) noexcept {
+[[noreturn]] void __libcpp_verbose_abort(char const* format, ...) {
     panic("libc++: %s", format);
 }
 } // namespace __1

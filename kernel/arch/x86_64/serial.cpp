@@ -15,7 +15,7 @@ constexpr uint16_t kLineControl = kCom1 + 3, kModemControl = kCom1 + 4, kLineSta
                    kScratch = kCom1 + 7;
 constexpr uint8_t kTransmitEmpty = 0x20;
 
-Spinlock lock;
+constinit Spinlock lock;
 std::atomic<bool> present{false};
 std::atomic<bool> broken{false};
 
