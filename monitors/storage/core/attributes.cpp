@@ -4,7 +4,8 @@
 namespace tessera::storage {
 
 // What the caller may change, and what else changes with it. Errors: NotPermitted, AccessDenied.
-Result<SetAttributes> Engine::checked_change(const Caller& caller, Object& o, SetAttributes s) const {
+Result<SetAttributes> Engine::checked_change(const Caller& caller, Object& o,
+                                             SetAttributes s) const {
     const Credentials& who = caller.credentials;
     bool owner = who.uid == 0 || who.uid == o.uid;
     auto member = [&](uint32_t gid) {
@@ -16,18 +17,21 @@ Result<SetAttributes> Engine::checked_change(const Caller& caller, Object& o, Se
     if (s.fields & SetAttributes::Mode) {
         if (!owner) return Fail(Error::NotPermitted);
         s.mode &= 07777;
-        if (who.uid != 0 && !member(s.fields & SetAttributes::Gid ? s.gid : o.gid)) s.mode &= ~02000u;
+        if (who.uid != 0 && !member(s.fields & SetAttributes::Gid ? s.gid : o.gid))
+            s.mode &= ~02000u;
     }
     if ((s.fields & SetAttributes::Uid) && who.uid != 0 && (!owner || s.uid != o.uid))
         return Fail(Error::NotPermitted);
-    if ((s.fields & SetAttributes::Gid) && who.uid != 0 && (!owner || (s.gid != o.gid && !member(s.gid))))
+    if ((s.fields & SetAttributes::Gid) && who.uid != 0 &&
+        (!owner || (s.gid != o.gid && !member(s.gid))))
         return Fail(Error::NotPermitted);
     if ((s.fields & (SetAttributes::Uid | SetAttributes::Gid)) && !o.is_directory() &&
         !(s.fields & SetAttributes::Mode) && (o.mode & 06000)) {
         s.fields |= SetAttributes::Mode; // a new owner does not inherit set-id rights
         s.mode = o.mode & ~((o.mode & 010) ? 06000u : 04000u);
     }
-    for (auto [field, value] : {std::pair(SetAttributes::Atime, s.atime), std::pair(SetAttributes::Mtime, s.mtime)}) {
+    for (auto [field, value] :
+         {std::pair(SetAttributes::Atime, s.atime), std::pair(SetAttributes::Mtime, s.mtime)}) {
         if (!(s.fields & field) || owner) continue;
         if (value != kTimeNow) return Fail(Error::NotPermitted);
         if (!permitted(who, o, kWrite)) return Fail(Error::AccessDenied);
@@ -53,7 +57,8 @@ void Engine::apply_change(ObjectItem& item, const SetAttributes& s, int64_t time
     item.ctime = time;
 }
 
-Result<Attributes> Engine::setattr(const Caller& caller, ObjectRef ref, const SetAttributes& wanted) {
+Result<Attributes> Engine::setattr(const Caller& caller, ObjectRef ref,
+                                   const SetAttributes& wanted) {
     Object* o = TRY(object(ref));
     SetAttributes s = TRY(checked_change(caller, *o, wanted));
     ObjectItem item = item_of(*o);
@@ -89,7 +94,8 @@ Result<void> Engine::release(ObjectRef ref, Holder holder) {
     return {};
 }
 
-// One record per object freed keeps each record small; a repeated fence goes on where a crash stopped.
+// One record per object freed keeps each record small; a repeated fence goes on where a crash
+// stopped.
 Result<void> Engine::fence(Holder holder) {
     std::vector<ObjectRef> orphans;
     index->each_hold(holder, [&](Hold& h) {
@@ -106,7 +112,8 @@ Result<void> Engine::fence(Holder holder) {
     return {};
 }
 
-Result<Attributes> Engine::create_root(const Caller& caller, VnodeId vnode, uint64_t quota, uint32_t mode) {
+Result<Attributes> Engine::create_root(const Caller& caller, VnodeId vnode, uint64_t quota,
+                                       uint32_t mode) {
     if (!vnode) return Fail(Error::InvalidArgument);
     if (const ReplyItem* r = index->find_reply(caller.request)) {
         replies_resent++;
@@ -176,7 +183,8 @@ void Engine::reap() {
         Object& child = *e->target;
         record.drop_entry(o->ref.id, e->name());
         if (child.is_directory() && child.directory->live > 0) {
-            ObjectItem item = item_of(child); // loses its name first, so that a crash finds it doomed
+            ObjectItem item =
+                item_of(child); // loses its name first, so that a crash finds it doomed
             item.nlink = 0;
             record.put_object(item);
             doomed_.push_back(child.ref.id);

@@ -1,5 +1,5 @@
-// check(): the structure of the index, its agreement with the allocator, and optionally every block of
-// data against its checksum.
+// check(): the structure of the index, its agreement with the allocator, and optionally every block
+// of data against its checksum.
 #include "monitors/storage/core/engine.hpp"
 #include "monitors/storage/core/verify.hpp"
 
@@ -7,8 +7,8 @@
 
 namespace tessera::storage {
 
-// Owns itself from start() to its completion. Reads the data through the normal read operation, file
-// by file, so it may run while the store works.
+// Owns itself from start() to its completion. Reads the data through the normal read operation,
+// file by file, so it may run while the store works.
 class CheckRun {
   public:
     CheckRun(Engine& engine, Done<CheckReport> done) : engine_(engine), done_(std::move(done)) {}

@@ -67,7 +67,8 @@ bool Checkpointer::fill_objects() {
             if (!fits(32 + n * 4)) return false;
             uint32_t disk = e->disk_block + static_cast<uint32_t>(from - e->file_block);
             std::array<uint32_t, kRun> sums;
-            for (uint32_t i = 0; i < n; i++) sums[i] = engine_.index->checksum_of(disk + i);
+            for (uint32_t i = 0; i < n; i++)
+                sums[i] = engine_.index->checksum_of(disk + i);
             record_.put_extent(at_->ref.id, static_cast<uint32_t>(from), disk,
                                std::span(sums).first(n));
             block_ = from + n;
@@ -105,7 +106,8 @@ bool Checkpointer::fill_rest() {
     uint64_t first = index.replies_evicted();
     for (reply_ = std::max(reply_, first); reply_ < first + index.replies().size(); reply_++) {
         if (!fits(64)) return false;
-        if (const ReplyItem* r = index.find_reply(index.replies()[reply_ - first])) record_.reply(*r);
+        if (const ReplyItem* r = index.find_reply(index.replies()[reply_ - first]))
+            record_.reply(*r);
     }
     for (auto& [vnode, root] : index.roots()) {
         if (!fits(64)) return false; // repeated from the first: the same statement again
@@ -183,13 +185,15 @@ void Checkpointer::finish(Result<void> result) {
     active_ = false;
     failed_ = !result;
     // A log that cannot be emptied ends in refusing changes, rather than in waiting for ever.
-    if (failed_ && engine_.log.live() > engine_.log.capacity() / 4 * 3) engine_.log.fail(result.error());
+    if (failed_ && engine_.log.live() > engine_.log.capacity() / 4 * 3)
+        engine_.log.fail(result.error());
     record_.clear();
     std::vector<storage::Done<void>> finished;
     finished.swap(waiting_);
     waiting_.swap(next_);
     if (!waiting_.empty()) begin();
-    for (auto& done : finished) done(result);
+    for (auto& done : finished)
+        done(result);
     engine_.pump();
 }
 

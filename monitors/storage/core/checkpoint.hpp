@@ -1,10 +1,10 @@
-// Checkpointer: writes a snapshot of the index into the area not in force, then a header that makes it
-// the start of recovery, and so empties the log.
+// Checkpointer: writes a snapshot of the index into the area not in force, then a header that makes
+// it the start of recovery, and so empties the log.
 //
-// The store works on meanwhile. A snapshot therefore mixes moments between its start S and its end E;
-// because records are absolute, replaying the log from S over it arrives at the true state, provided it
-// is replayed at least to E: the log is durable to E before the header is written, and the header says
-// so (log_required).
+// The store works on meanwhile. A snapshot therefore mixes moments between its start S and its end
+// E; because records are absolute, replaying the log from S over it arrives at the true state,
+// provided it is replayed at least to E: the log is durable to E before the header is written, and
+// the header says so (log_required).
 #pragma once
 
 #include <memory>
@@ -50,7 +50,7 @@ class Checkpointer {
     bool object_put_ = false;
     uint64_t block_ = 0;  // progress within a file
     uint64_t cookie_ = 0; // progress within a directory
-    uint64_t reply_ = 0; // counted from the first ever
+    uint64_t reply_ = 0;  // counted from the first ever
     bool failed_ = false;
     uint64_t log_start_ = 0;
     uint64_t log_required_ = 0;

@@ -1,5 +1,5 @@
-// DataOp: one read, write or change of size under way. Taken from a fixed set; its buffers stay with
-// it. See data_ops.cpp (reads, scheduling) and write.cpp.
+// DataOp: one read, write or change of size under way. Taken from a fixed set; its buffers stay
+// with it. See data_ops.cpp (reads, scheduling) and write.cpp.
 #pragma once
 
 #include <array>
@@ -54,7 +54,9 @@ struct DataOp : IoNode {
     std::vector<Segment> segments;
     std::unique_ptr<std::byte[]> bounce{new std::byte[2 * kBlockSize]};
 
-    MutableBytes edge(int i) { return {bounce.get() + static_cast<size_t>(i) * kBlockSize, kBlockSize}; }
+    MutableBytes edge(int i) {
+        return {bounce.get() + static_cast<size_t>(i) * kBlockSize, kBlockSize};
+    }
 };
 
 } // namespace tessera::storage

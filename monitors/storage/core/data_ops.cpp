@@ -1,7 +1,8 @@
 // Data operations: how they wait for each other, and reads.
 //
-// Operations on one object that touch the same blocks run in the order of their arrival, except that
-// reads overlap. A read therefore never sees half of a write, and blocks under a read are not reused.
+// Operations on one object that touch the same blocks run in the order of their arrival, except
+// that reads overlap. A read therefore never sees half of a write, and blocks under a read are not
+// reused.
 #include "monitors/storage/core/engine.hpp"
 
 namespace tessera::storage {
@@ -53,9 +54,12 @@ void Engine::schedule(Object& o) {
 
 void Engine::run(DataOp& op) {
     switch (op.kind) {
-        case DataOp::Kind::Read: return read_step(op);
-        case DataOp::Kind::Write: return write_step(op);
-        case DataOp::Kind::Resize: return resize_step(op);
+        case DataOp::Kind::Read:
+            return read_step(op);
+        case DataOp::Kind::Write:
+            return write_step(op);
+        case DataOp::Kind::Resize:
+            return resize_step(op);
     }
 }
 
@@ -90,7 +94,8 @@ void Engine::part_done(DataOp& op, Result<void> result) {
     bool write = op.kind == DataOp::Kind::Write;
     if (op.phase == DataOp::Phase::Load) return write ? write_merge(op) : resize_merge(op);
     op.phase = DataOp::Phase::Commit;
-    if (commit_waiting_.empty() && can_commit()) return write ? write_commit(op) : resize_commit(op);
+    if (commit_waiting_.empty() && can_commit())
+        return write ? write_commit(op) : resize_commit(op);
     commit_waiting_.push_back(&op);
     maintain();
 }
@@ -127,7 +132,8 @@ void Engine::start_read(ObjectRef ref, uint64_t offset, MutableBytes into, Done<
             return true;
         }
         into = into.first(std::min<uint64_t>(into.size(), kMaxFileSize - offset));
-        DataOp* op = take_op(**found, offset / kBlockSize, (offset + into.size() - 1) / kBlockSize, false);
+        DataOp* op =
+            take_op(**found, offset / kBlockSize, (offset + into.size() - 1) / kBlockSize, false);
         if (!op) return false;
         op->kind = DataOp::Kind::Read;
         op->offset = offset;
@@ -138,8 +144,8 @@ void Engine::start_read(ObjectRef ref, uint64_t offset, MutableBytes into, Done<
     });
 }
 
-// Starts reading the next chunk: holes are zeroed, whole blocks go straight to the caller, the partial
-// ones at both ends through the bounce blocks.
+// Starts reading the next chunk: holes are zeroed, whole blocks go straight to the caller, the
+// partial ones at both ends through the bounce blocks.
 void Engine::read_step(DataOp& op) {
     Object& o = *op.object;
     uint64_t end = std::min<uint64_t>(o.size, op.offset + op.into.size());
@@ -155,7 +161,8 @@ void Engine::read_step(DataOp& op) {
         uint64_t block = at / kBlockSize;
         auto e = o.extents.find(block);
         if (e == o.extents.end() || e->file_block > block) {
-            uint64_t hole_end = e == o.extents.end() ? end : std::min(end, e->file_block * kBlockSize);
+            uint64_t hole_end =
+                e == o.extents.end() ? end : std::min(end, e->file_block * kBlockSize);
             std::memset(to, 0, hole_end - at);
             to += hole_end - at;
             at = hole_end;

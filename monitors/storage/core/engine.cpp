@@ -4,7 +4,8 @@ namespace tessera::storage {
 
 Engine::Engine(env::BlockDevice& raw, Clock& c, const MountOptions& o)
     : clock(c), options(o), device(raw), log(device, *this), checkpointer(*this) {
-    for (size_t i = 0; i < kDataOps; i++) idle_ops_.push_back(std::make_unique<DataOp>());
+    for (size_t i = 0; i < kDataOps; i++)
+        idle_ops_.push_back(std::make_unique<DataOp>());
 }
 
 Engine::~Engine() {
@@ -35,7 +36,8 @@ bool Engine::permitted(const Credentials& who, const Object& o, uint8_t mask) {
         bits = o.mode >> 6;
     } else {
         bool member = who.gid == o.gid;
-        for (uint32_t g : who.groups) member |= g == o.gid;
+        for (uint32_t g : who.groups)
+            member |= g == o.gid;
         bits = member ? o.mode >> 3 : o.mode;
     }
     return (bits & mask) == mask;
@@ -97,8 +99,10 @@ void Engine::commit(std::initializer_list<Object*> touched) {
     log.append(record.bytes());
     record.clear();
     committing_ = false;
-    for (const FreedRun& run : freed_) allocator->free_later(run.first, run.count, log.sequence());
-    for (Object* o : touched) o->last_record = log.sequence();
+    for (const FreedRun& run : freed_)
+        allocator->free_later(run.first, run.count, log.sequence());
+    for (Object* o : touched)
+        o->last_record = log.sequence();
     maintain();
 }
 
@@ -163,7 +167,7 @@ void Engine::maintain() {
     if (!checkpointer.active() && again && log.live() > log.capacity() / 2)
         checkpointer.start([](Result<void>) {});
     if (!log.syncing() && (unflushed_bytes_ > options.sync_after_bytes ||
-                      log.sequence() - log.durable() > kMaxUnflushedLog)) {
+                           log.sequence() - log.durable() > kMaxUnflushedLog)) {
         sync([](Result<void>) {});
     }
 }

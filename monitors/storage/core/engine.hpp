@@ -1,11 +1,12 @@
-// Engine: the store behind store.hpp. Internal to monitors/storage/core; its parts are public to each
-// other, its operations are spread over names.cpp, rename.cpp, attributes.cpp, holds.cpp, roots.cpp,
-// data_ops.cpp, write.cpp and check.cpp.
+// Engine: the store behind store.hpp. Internal to monitors/storage/core; its parts are public to
+// each other, its operations are spread over names.cpp, rename.cpp, attributes.cpp, holds.cpp,
+// roots.cpp, data_ops.cpp, write.cpp and check.cpp.
 //
-// An operation that changes metadata: check it against the index, build a record, commit(). The record
-// is applied to the index and appended to the log buffer in one step, so the operation is visible when
-// commit() returns and durable after the next sync. What cannot be done now (log buffer or log full,
-// all data operations taken) waits in one queue, in order; a full queue refuses with Full.
+// An operation that changes metadata: check it against the index, build a record, commit(). The
+// record is applied to the index and appended to the log buffer in one step, so the operation is
+// visible when commit() returns and durable after the next sync. What cannot be done now (log
+// buffer or log full, all data operations taken) waits in one queue, in order; a full queue refuses
+// with Full.
 #pragma once
 
 #include <deque>
@@ -28,7 +29,7 @@ class Engine final : public IndexListener, public LogListener {
   public:
     static constexpr size_t kDataOps = 32;
     static constexpr size_t kMaxWaiting = 1024;
-    static constexpr uint64_t kDataReserve = 16;     // blocks kept for truncations
+    static constexpr uint64_t kDataReserve = 16;      // blocks kept for truncations
     static constexpr uint64_t kMaxUnflushedLog = 512; // log blocks
 
     Engine(env::BlockDevice& device, Clock& clock, const MountOptions& options);
@@ -167,19 +168,20 @@ void Engine::change(Done<T> done, Body body) {
         done(body());
         return;
     }
-    wait_or_run([this, done = std::move(done), body = std::move(body)](const Error* refused) mutable {
-        if (refused) {
-            done(Fail(*refused));
+    wait_or_run(
+        [this, done = std::move(done), body = std::move(body)](const Error* refused) mutable {
+            if (refused) {
+                done(Fail(*refused));
+                return true;
+            }
+            if (!can_commit()) return false;
+            Result<void> allowed = may_change();
+            if (!allowed)
+                done(Fail(allowed.error()));
+            else
+                done(body());
             return true;
-        }
-        if (!can_commit()) return false;
-        Result<void> allowed = may_change();
-        if (!allowed)
-            done(Fail(allowed.error()));
-        else
-            done(body());
-        return true;
-    });
+        });
 }
 
 } // namespace tessera::storage

@@ -17,7 +17,8 @@ struct Plan {
 Result<Plan> make_plan(uint64_t blocks, const FormatOptions& options) {
     if (blocks < Store::kMinBlocks || blocks > UINT32_MAX) return Fail(Error::InvalidArgument);
     uint64_t usable = blocks - 4; // superblock and table, at both ends
-    if (options.reserved_blocks > usable - (Store::kMinBlocks - 4)) return Fail(Error::InvalidArgument);
+    if (options.reserved_blocks > usable - (Store::kMinBlocks - 4))
+        return Fail(Error::InvalidArgument);
     uint64_t store_blocks = usable - options.reserved_blocks;
 
     Plan p;
@@ -45,7 +46,8 @@ Result<Plan> make_plan(uint64_t blocks, const FormatOptions& options) {
         add(PartitionType::Raw, 2 + store_blocks, options.reserved_blocks, "checkpoints");
 
     uint64_t log_blocks = options.log_blocks;
-    if (log_blocks == 0) log_blocks = std::min<uint64_t>(std::max<uint64_t>(store_blocks / 64, 256), 8192);
+    if (log_blocks == 0)
+        log_blocks = std::min<uint64_t>(std::max<uint64_t>(store_blocks / 64, 256), 8192);
     uint64_t snapshot_blocks = std::max<uint64_t>(store_blocks / 32, 64);
     uint64_t before_data = kHeaderSlots + log_blocks + 2 * snapshot_blocks;
     if (log_blocks < 192 || before_data + 256 > store_blocks) return Fail(Error::InvalidArgument);
@@ -76,7 +78,8 @@ class Formatter {
     void start(const Plan& plan, uint64_t count) {
         put(0, plan.superblock, 0);
         put(1, plan.table, 1);
-        for (size_t slot = 0; slot < kHeaderSlots; slot++) put(2 + slot, plan.header, 2 + slot);
+        for (size_t slot = 0; slot < kHeaderSlots; slot++)
+            put(2 + slot, plan.header, 2 + slot);
         put(6, plan.table, count - 2);
         put(7, plan.superblock, count - 1);
         // What follows is zero: the first log block, so that nothing older is taken for the log.
@@ -121,7 +124,8 @@ class Formatter {
 void Store::format(env::BlockDevice& device, const FormatOptions& options, Done<void> done) {
     Result<Plan> plan = make_plan(device.block_count(), options);
     if (!plan) {
-        LOG(Failure, "store", "cannot format: %llu blocks of 4 KiB; at least %llu (and at most 2^32) are needed",
+        LOG(Failure, "store",
+            "cannot format: %llu blocks of 4 KiB; at least %llu (and at most 2^32) are needed",
             static_cast<unsigned long long>(device.block_count()),
             static_cast<unsigned long long>(kMinBlocks + options.reserved_blocks));
         return done(Fail(plan.error()));

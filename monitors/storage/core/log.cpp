@@ -71,7 +71,8 @@ void Log::write_sealed() {
 
 void Log::wrote(uint64_t first, uint64_t count, Result<void> result) {
     if (!result) return fail(result.error());
-    for (uint64_t s = first; s < first + count; s++) written_flags_[s % kRing] = true;
+    for (uint64_t s = first; s < first + count; s++)
+        written_flags_[s % kRing] = true;
     while (written_ < submitted_ && written_flags_[written_ % kRing]) {
         written_flags_[written_ % kRing] = false;
         written_++;
@@ -106,7 +107,8 @@ void Log::flush() {
         std::vector<Waiter> finished;
         if (durable_ >= round_target_) finished.swap(round_);
         listener_.log_progressed();
-        for (auto& done : finished) done({});
+        for (auto& done : finished)
+            done({});
         pump();
     });
 }
@@ -119,9 +121,11 @@ void Log::fail(Error e) {
     listener_.log_failed(e);
     std::vector<Waiter> waiting;
     waiting.swap(round_);
-    for (auto& done : next_round_) waiting.push_back(std::move(done));
+    for (auto& done : next_round_)
+        waiting.push_back(std::move(done));
     next_round_.clear();
-    for (auto& done : waiting) done(Fail(e));
+    for (auto& done : waiting)
+        done(Fail(e));
 }
 
 } // namespace tessera::storage

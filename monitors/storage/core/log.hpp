@@ -1,11 +1,12 @@
-// Log: the metadata log on the disk. Records are packed into blocks in a ring buffer in memory; blocks
-// are written in batches, as soon as enough are full or a sync asks, and always in new places, so an
-// earlier block is never touched by a later one. One flush makes a whole group of syncs durable.
+// Log: the metadata log on the disk. Records are packed into blocks in a ring buffer in memory;
+// blocks are written in batches, as soon as enough are full or a sync asks, and always in new
+// places, so an earlier block is never touched by a later one. One flush makes a whole group of
+// syncs durable.
 //
-// Sequences number blocks from the format on; block n lies at log_first + n % log_blocks. Three of them
-// matter besides the next one: durable() (flushed: below it nothing can be lost), marked() (a durable
-// block says that everything below this is durable, so recovery will not go back behind it), and
-// start() (the first that recovery replays).
+// Sequences number blocks from the format on; block n lies at log_first + n % log_blocks. Three of
+// them matter besides the next one: durable() (flushed: below it nothing can be lost), marked() (a
+// durable block says that everything below this is durable, so recovery will not go back behind
+// it), and start() (the first that recovery replays).
 #pragma once
 
 #include <memory>
@@ -27,8 +28,8 @@ class LogListener {
 
 class Log {
   public:
-    static constexpr uint64_t kRing = 128;  // blocks buffered
-    static constexpr uint64_t kBatch = 32;  // full blocks that start a write
+    static constexpr uint64_t kRing = 128;   // blocks buffered
+    static constexpr uint64_t kBatch = 32;   // full blocks that start a write
     static constexpr uint64_t kReserve = 64; // blocks left for a checkpoint to finish with
 
     using Waiter = Function<void(Result<void>), 128>;
@@ -40,15 +41,17 @@ class Log {
         uint64_t blocks = 0;
         uint64_t store = 0;
         uint64_t epoch = 0;
-        uint64_t start = 0;    // first sequence to replay
-        uint64_t next = 0;     // where to go on; everything below is durable
-        uint64_t lsn = 0;      // last one used
+        uint64_t start = 0; // first sequence to replay
+        uint64_t next = 0;  // where to go on; everything below is durable
+        uint64_t lsn = 0;   // last one used
     };
     void start(const Place& place);
 
     bool can_append(size_t items) const;
     void append(Bytes items);
-    uint64_t sequence() const { return writer_.sequence(); } // of the block that ends the last record, or +1
+    uint64_t sequence() const {
+        return writer_.sequence();
+    } // of the block that ends the last record, or +1
     uint64_t durable() const { return durable_; }
     uint64_t marked() const { return marked_; }
     uint64_t start() const { return start_; }

@@ -45,7 +45,8 @@ Result<LookupResult> Engine::lookup(const Caller& caller, ObjectRef start, std::
 
     // The cached front part: everything before the last slash. Only paths walked before hit.
     size_t cut = path.find_last_of('/');
-    std::string_view front = cut == std::string_view::npos ? std::string_view{} : path.substr(0, cut);
+    std::string_view front =
+        cut == std::string_view::npos ? std::string_view{} : path.substr(0, cut);
     bool cacheable = front.size() > 1 && cut + 1 < path.size() &&
                      front.find("..") == std::string_view::npos && at->is_directory();
     if (cacheable) {
@@ -103,13 +104,15 @@ Result<LookupResult> Engine::lookup(const Caller& caller, ObjectRef start, std::
     return result;
 }
 
-Result<ObjectItem> Engine::new_object(const Caller& caller, Object& directory, std::string_view name,
-                                      FileType type, uint32_t mode) {
+Result<ObjectItem> Engine::new_object(const Caller& caller, Object& directory,
+                                      std::string_view name, FileType type, uint32_t mode) {
     TRY(check_name(name));
     if (directory.nlink == 0) return Fail(Error::NotFound); // removed, but held
-    if (!permitted(caller.credentials, directory, kWrite | kExecute)) return Fail(Error::AccessDenied);
+    if (!permitted(caller.credentials, directory, kWrite | kExecute))
+        return Fail(Error::AccessDenied);
     if (index->find_entry(directory, name)) return Fail(Error::Exists);
-    TRY(room_for(Index::object_memory() + Index::entry_memory(name.size()) + kib(1), 256 + name.size()));
+    TRY(room_for(Index::object_memory() + Index::entry_memory(name.size()) + kib(1),
+                 256 + name.size()));
     ObjectItem o;
     o.object = {index->next_id(), Generation(static_cast<uint32_t>(header.mount_epoch))};
     o.type = type;
@@ -130,8 +133,9 @@ Result<ObjectItem> Engine::new_object(const Caller& caller, Object& directory, s
     return o;
 }
 
-Result<Attributes> Engine::commit_new(const Caller& caller, Object& directory, std::string_view name,
-                                      const ObjectItem& item, Holder holder) {
+Result<Attributes> Engine::commit_new(const Caller& caller, Object& directory,
+                                      std::string_view name, const ObjectItem& item,
+                                      Holder holder) {
     record.put_object(item);
     record.put_entry({directory.ref.id, name, item.object.id, directory.directory->next_cookie});
     if (item.type == FileType::Directory) {

@@ -1,10 +1,10 @@
-// PathCache: the full-path lookup hash. Remembers which directory the front part of a path led to, so
-// that opening a/b/c/d is one probe here and one in the entry table. A fixed table, one entry per hash
-// value; text is compared, so a collision costs a walk and never a wrong answer.
+// PathCache: the full-path lookup hash. Remembers which directory the front part of a path led to,
+// so that opening a/b/c/d is one probe here and one in the entry table. A fixed table, one entry
+// per hash value; text is compared, so a collision costs a walk and never a wrong answer.
 //
 // An entry holds while the index's topology number is what it was: that changes when a directory is
-// renamed, removed or changes mode or owner. Only paths through directories that everyone may search
-// are kept, so no entry depends on who asks; paths with `..` are not kept.
+// renamed, removed or changes mode or owner. Only paths through directories that everyone may
+// search are kept, so no entry depends on who asks; paths with `..` are not kept.
 #pragma once
 
 #include <vector>

@@ -17,7 +17,8 @@ class ExtentCollector final : public ItemVisitor {
   public:
     Function<void(uint32_t, uint32_t), 32> found;
     Result<void> put_extent(const ExtentItem& e) override {
-        for (uint32_t i = 0; i < e.count; i++) found(e.disk_block + i, e.checksum(i));
+        for (uint32_t i = 0; i < e.count; i++)
+            found(e.disk_block + i, e.checksum(i));
         return {};
     }
     Result<void> put_object(const ObjectItem&) override { return {}; }
@@ -37,7 +38,8 @@ class ExtentCollector final : public ItemVisitor {
 
 } // namespace
 
-Recovery::Recovery(env::BlockDevice& device, Clock& clock, const MountOptions& options, Finished done)
+Recovery::Recovery(env::BlockDevice& device, Clock& clock, const MountOptions& options,
+                   Finished done)
     : raw_(device),
       engine_(std::make_unique<Engine>(device, clock, options)),
       done_(std::move(done)),
@@ -61,7 +63,8 @@ void Recovery::read(uint64_t block, size_t count, Step next) {
 }
 
 void Recovery::start() {
-    if (raw_.block_count() < Store::kMinBlocks) return fail(Error::Malformed, "the device is too small");
+    if (raw_.block_count() < Store::kMinBlocks)
+        return fail(Error::Malformed, "the device is too small");
     read(0, 1, &Recovery::check_superblock);
 }
 
@@ -75,7 +78,8 @@ void Recovery::check_superblock() {
     const Superblock& s = superblock_;
     if (s.version != kVersion || s.features_required != 0 || s.checksum_kind != kChecksumXxh64 ||
         s.block_size != kBlockSize)
-        return fail(Error::VersionMismatch, "made by another version, or needs features unknown here");
+        return fail(Error::VersionMismatch,
+                    "made by another version, or needs features unknown here");
     if (s.block_count > raw_.block_count() || s.partition_table[0] >= s.block_count ||
         s.partition_table[1] >= s.block_count)
         return fail(Error::Malformed, "the device is smaller than the store on it");
@@ -114,7 +118,8 @@ void Recovery::check_header() {
         if (!best || headers[i].header_version > best->header_version) best = &headers[i];
     }
     if (!best) return fail(Error::Corrupt, "all headers of the file store are damaged");
-    if (best->version != kVersion) return fail(Error::VersionMismatch, "another version of file store");
+    if (best->version != kVersion)
+        return fail(Error::VersionMismatch, "another version of file store");
     if (!use_header(*best)) return fail(Error::Malformed, "the file store's layout makes no sense");
     Engine& e = *engine_;
     uint64_t store = load<Le64>(Bytes(e.header.uuid, 8));
@@ -191,7 +196,8 @@ void Recovery::read_log() {
     const StoreHeader& h = engine_->header;
     uint64_t at = reader_->sequence();
     if (at - h.log_start >= h.log_blocks) return judge_tail(); // full to the last block
-    chunk_ = std::min<uint64_t>({kBuffer, h.log_blocks - at % h.log_blocks, h.log_start + h.log_blocks - at});
+    chunk_ = std::min<uint64_t>(
+        {kBuffer, h.log_blocks - at % h.log_blocks, h.log_start + h.log_blocks - at});
     read(log_place(at), chunk_, &Recovery::feed_log);
 }
 
@@ -202,7 +208,8 @@ void Recovery::feed_log() {
         if (!fed) return fail(Error::Corrupt, "a block of the log makes no sense");
         if (!*fed) {
             if (reader_->sequence() < engine_->header.log_required)
-                return fail(Error::Corrupt, "the log is damaged where the last checkpoint needs it");
+                return fail(Error::Corrupt,
+                            "the log is damaged where the last checkpoint needs it");
             ahead_ = reader_->sequence() + 1;
             return look_ahead();
         }
@@ -215,7 +222,8 @@ void Recovery::feed_log() {
             if (!apply(tail_.front().items)) return;
             tail_.pop_front();
         }
-        if (tail_.size() > 100000) return fail(Error::Corrupt, "the log never says what was durable");
+        if (tail_.size() > 100000)
+            return fail(Error::Corrupt, "the log never says what was durable");
     }
     read_log();
 }
@@ -273,13 +281,15 @@ void Recovery::read_tail_piece() {
            wanted_[wanted_at_ + n].disk_block == wanted_[wanted_at_].disk_block + n)
         n++;
     chunk_ = n;
-    read(engine_->header.data_first + wanted_[wanted_at_].disk_block, n, &Recovery::check_tail_piece);
+    read(engine_->header.data_first + wanted_[wanted_at_].disk_block, n,
+         &Recovery::check_tail_piece);
 }
 
 void Recovery::check_tail_piece() {
     for (size_t i = 0; i < chunk_; i++) {
         if (checksum(block(i)) == wanted_[wanted_at_ + i].checksum) continue;
-        LOG(Warning, "store", "mount: data of the last unsynced writes is missing; %zu records dropped",
+        LOG(Warning, "store",
+            "mount: data of the last unsynced writes is missing; %zu records dropped",
             tail_.size());
         dropped_ = true;
         tail_.clear();
@@ -293,9 +303,8 @@ void Recovery::build() {
     Engine& e = *engine_;
     e.index->count_usage();
     auto allocator = std::make_unique<Allocator>(e.header.data_blocks);
-    uint64_t problems = verify_index(*e.index, *allocator, [](const char* sentence) {
-        LOG(Failure, "store", "%s", sentence);
-    });
+    uint64_t problems = verify_index(
+        *e.index, *allocator, [](const char* sentence) { LOG(Failure, "store", "%s", sentence); });
     if (problems) return fail(Error::Corrupt, "the metadata contradicts itself");
     e.allocator = std::move(allocator);
     e.index->set_listener(&e);

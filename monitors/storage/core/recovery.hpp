@@ -1,12 +1,13 @@
-// Recovery: from a block device to a running engine; the work behind Store::mount. In order: superblock,
-// partition table, newest header, snapshot, log, verification, and, unless read-only, a new mount epoch.
+// Recovery: from a block device to a running engine; the work behind Store::mount. In order:
+// superblock, partition table, newest header, snapshot, log, verification, and, unless read-only, a
+// new mount epoch.
 //
 // The log's end. Replay ends at the first block that is not the next one of the stream. If a later
-// block claims that this place was durable, the log is damaged and mount fails (Corrupt). Records in
-// blocks that no block claims to be durable (the tail) were perhaps never acknowledged, and the data
-// they map may not have reached the disk: each such record's blocks are compared with their checksums
-// before it is applied, and the first that does not match ends the replay. If that drops sound records,
-// a checkpoint is taken at once, so that no later recovery can meet them again.
+// block claims that this place was durable, the log is damaged and mount fails (Corrupt). Records
+// in blocks that no block claims to be durable (the tail) were perhaps never acknowledged, and the
+// data they map may not have reached the disk: each such record's blocks are compared with their
+// checksums before it is applied, and the first that does not match ends the replay. If that drops
+// sound records, a checkpoint is taken at once, so that no later recovery can meet them again.
 #pragma once
 
 #include <deque>

@@ -3,8 +3,9 @@
 
 namespace tessera::storage {
 
-Result<RenameResult> Engine::rename(const Caller& caller, ObjectRef from_ref, std::string_view from_name,
-                                    ObjectRef to_ref, std::string_view to_name, RenameOptions options) {
+Result<RenameResult> Engine::rename(const Caller& caller, ObjectRef from_ref,
+                                    std::string_view from_name, ObjectRef to_ref,
+                                    std::string_view to_name, RenameOptions options) {
     if (const ReplyItem* r = index->find_reply(caller.request)) {
         replies_resent++;
         return RenameResult{r->object, {}, 0};
@@ -32,13 +33,15 @@ Result<RenameResult> Engine::rename(const Caller& caller, ObjectRef from_ref, st
     if (from != to) { // the `..` of a moved directory changes
         if (moved.is_directory() && !permitted(caller.credentials, moved, kWrite))
             return Fail(Error::AccessDenied);
-        if (options.exchange && other->is_directory() && !permitted(caller.credentials, *other, kWrite))
+        if (options.exchange && other->is_directory() &&
+            !permitted(caller.credentials, *other, kWrite))
             return Fail(Error::AccessDenied);
     }
     if (moved.is_directory() && on_way(*to, &moved)) return Fail(Error::InvalidArgument);
     if (options.exchange && other->is_directory() && on_way(*from, other))
         return Fail(Error::InvalidArgument);
-    if (other == &moved) return RenameResult{moved.ref, {}, 0}; // two names of one object: nothing to do
+    if (other == &moved)
+        return RenameResult{moved.ref, {}, 0}; // two names of one object: nothing to do
     if (other && !options.exchange) {
         if (moved.is_directory() && !other->is_directory()) return Fail(Error::NotDirectory);
         if (!moved.is_directory() && other->is_directory()) {
@@ -57,8 +60,8 @@ Result<RenameResult> Engine::rename(const Caller& caller, ObjectRef from_ref, st
     RenameResult result{moved.ref, {}, 0};
     ObjectItem from_item = item_of(*from), to_item = item_of(*to);
     ObjectItem& destination = from == to ? from_item : to_item;
-    record.put_entry({to->ref.id, to_name, moved.ref.id,
-                      target ? target->cookie : to->directory->next_cookie});
+    record.put_entry(
+        {to->ref.id, to_name, moved.ref.id, target ? target->cookie : to->directory->next_cookie});
     if (options.exchange)
         record.put_entry({from->ref.id, from_name, other->ref.id, source->cookie});
     else

@@ -22,7 +22,9 @@ void Store::unmount(Done<void> done) {
     e.sync([&e, done = std::move(done)](Result<void> r) mutable {
         if (!r) return done(r);
         if (e.log.marked() == e.log.durable()) return done({});
-        e.log.mark([done = std::move(done)](Result<void> r) mutable { done(r); }); // the next mount need not look at the data of the last records
+        e.log.mark([done = std::move(done)](Result<void> r) mutable {
+            done(r);
+        }); // the next mount need not look at the data of the last records
     });
 }
 
@@ -105,7 +107,8 @@ void Store::unlink(const Caller& caller, ObjectRef directory, std::string_view n
     });
 }
 
-void Store::rmdir(const Caller& caller, ObjectRef directory, std::string_view name, Done<void> done) {
+void Store::rmdir(const Caller& caller, ObjectRef directory, std::string_view name,
+                  Done<void> done) {
     engine_->change(std::move(done), [e = engine_.get(), caller, directory, name] {
         return e->rmdir(caller, directory, name);
     });

@@ -7,7 +7,8 @@
 namespace tessera::storage {
 namespace {
 
-// The header's checksum field is left out: the sum of what is before and after, chained by the seed.
+// The header's checksum field is left out: the sum of what is before and after, chained by the
+// seed.
 uint32_t record_checksum(const RecordHeader& header, Bytes items) {
     uint64_t lsn = header.lsn;
     return static_cast<uint32_t>(xxh64(items, lsn ^ (uint64_t{header.length} << 40)));
@@ -85,7 +86,8 @@ Result<bool> StreamReader::feed(Bytes block, std::vector<StreamRecord>& out) {
         move(sizeof(RecordHeader) + r.length);
         if (partial_.size() < sizeof(RecordHeader) + r.length) break;
         Bytes items = Bytes(partial_).subspan(sizeof(RecordHeader));
-        if (r.checksum != record_checksum(r, items) || r.lsn <= last_lsn_) return Fail(Error::Malformed);
+        if (r.checksum != record_checksum(r, items) || r.lsn <= last_lsn_)
+            return Fail(Error::Malformed);
         last_lsn_ = r.lsn;
         out.push_back({r.lsn, sequence_, {items.begin(), items.end()}});
         partial_.clear();

@@ -1,7 +1,7 @@
 // A stream of records in checksummed blocks (StreamBlock): the log and the snapshots.
 //
-// StreamWriter packs records into block buffers that its owner supplies; StreamReader takes blocks in
-// order and hands out the records in them. Neither does I/O.
+// StreamWriter packs records into block buffers that its owner supplies; StreamReader takes blocks
+// in order and hands out the records in them. Neither does I/O.
 #pragma once
 
 #include <vector>
@@ -26,8 +26,8 @@ class StreamWriter {
     uint64_t sequence() const { return sequence_; } // of the open or next block
     bool open() const { return block_ != nullptr; }
 
-    // Appends a record. next_block(sequence) -> std::byte* is called for each block it needs; blocks
-    // that become full are sealed. durable is noted in those.
+    // Appends a record. next_block(sequence) -> std::byte* is called for each block it needs;
+    // blocks that become full are sealed. durable is noted in those.
     template <typename NextBlock>
     void append(Bytes items, uint64_t lsn, uint64_t durable, NextBlock&& next_block) {
         RecordHeader header = make_header(items, lsn);
@@ -77,10 +77,10 @@ class StreamReader {
 
     uint64_t sequence() const { return sequence_; } // of the block wanted next
     uint64_t epoch() const { return epoch_; }
-    uint64_t durable() const { return durable_; }   // the highest claim met
+    uint64_t durable() const { return durable_; } // the highest claim met
 
-    // False: this is not the block wanted next (torn, old, or foreign). Error Malformed: it is, and its
-    // content makes no sense. Records completed by it are appended to `out`.
+    // False: this is not the block wanted next (torn, old, or foreign). Error Malformed: it is, and
+    // its content makes no sense. Records completed by it are appended to `out`.
     Result<bool> feed(Bytes block, std::vector<StreamRecord>& out);
     // Whether it is a sound block of this stream with that sequence; and its claim of durability.
     bool sound(Bytes block, uint64_t sequence, uint64_t* durable = nullptr) const;

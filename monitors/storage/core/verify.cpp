@@ -11,8 +11,10 @@ class Verifier {
         : index_(index), used_(used), sink_(sink) {}
 
     uint64_t run() {
-        for (Object& o : index_.all()) o.mark = 0;
-        for (auto& [vnode, root] : index_.roots()) check_root(vnode, root);
+        for (Object& o : index_.all())
+            o.mark = 0;
+        for (auto& [vnode, root] : index_.roots())
+            check_root(vnode, root);
         std::map<VnodeId, uint64_t> blocks;
         for (Object& o : index_.all()) {
             if (o.is_directory())
@@ -25,8 +27,8 @@ class Verifier {
         check_reachable();
         for (auto& [vnode, root] : index_.roots())
             if (root.used_blocks != blocks[vnode])
-                problem("vNode %llu: %llu blocks counted, %llu in use", vnode.value, root.used_blocks,
-                        blocks[vnode]);
+                problem("vNode %llu: %llu blocks counted, %llu in use", vnode.value,
+                        root.used_blocks, blocks[vnode]);
         return problems_;
     }
 
@@ -49,7 +51,8 @@ class Verifier {
 
     void check_root(VnodeId vnode, const Root& root) {
         Object* o = index_.find(root.directory);
-        if (!o || !o->is_directory()) return problem("vNode %llu: its root is missing", vnode.value);
+        if (!o || !o->is_directory())
+            return problem("vNode %llu: its root is missing", vnode.value);
         if (o->mark == kRoot) problem("directory %llu is the root of two vNodes", o->ref.id.value);
         o->mark = kRoot;
         if (o->parent != o->ref.id) problem("root %llu has another parent", o->ref.id.value);
@@ -79,21 +82,25 @@ class Verifier {
 
     void check_file(Object& o) {
         if (o.nlink != o.names)
-            problem("object %llu: link count %llu, but %llu names", o.ref.id.value, o.nlink, o.names);
+            problem("object %llu: link count %llu, but %llu names", o.ref.id.value, o.nlink,
+                    o.names);
     }
 
     void check_extents(Object& o) {
         uint64_t end = (o.size + kBlockSize - 1) / kBlockSize;
         for (const Extent& e : o.extents) {
             if (e.end() > end)
-                problem("file %llu: blocks beyond its end (%llu > %llu)", o.ref.id.value, e.end(), end);
+                problem("file %llu: blocks beyond its end (%llu > %llu)", o.ref.id.value, e.end(),
+                        end);
             if (!used_.mark(e.disk_block, e.count))
-                problem("file %llu: blocks from %llu, %llu in number, are in use twice or out of range",
-                        o.ref.id.value, e.disk_block, e.count);
+                problem(
+                    "file %llu: blocks from %llu, %llu in number, are in use twice or out of range",
+                    o.ref.id.value, e.disk_block, e.count);
         }
     }
 
-    // No directory is its own ancestor: from each, the way up ends at a root or at one without a name.
+    // No directory is its own ancestor: from each, the way up ends at a root or at one without a
+    // name.
     void check_reachable() {
         uint64_t walk = kRoot;
         for (Object& o : index_.all()) {

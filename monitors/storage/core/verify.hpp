@@ -1,5 +1,5 @@
-// Whether an index makes sense: used at mount, so that no disk image, however hostile, leads the store
-// astray, and by check().
+// Whether an index makes sense: used at mount, so that no disk image, however hostile, leads the
+// store astray, and by check().
 #pragma once
 
 #include "monitors/storage/core/allocator.hpp"

@@ -1,6 +1,6 @@
-// Writes and changes of size. New data goes to newly allocated blocks; when it is on the device, one
-// record maps them and so frees the old ones. Chunk by chunk: allocate, load partial blocks at the
-// edges, merge and checksum, transfer, commit.
+// Writes and changes of size. New data goes to newly allocated blocks; when it is on the device,
+// one record maps them and so frees the old ones. Chunk by chunk: allocate, load partial blocks at
+// the edges, merge and checksum, transfer, commit.
 #include "monitors/storage/core/engine.hpp"
 
 namespace tessera::storage {
@@ -34,7 +34,8 @@ void Engine::start_write(const Caller& caller, ObjectRef ref, uint64_t offset, B
             done(size_t{0});
             return true;
         }
-        DataOp* op = take_op(**found, offset / kBlockSize, (offset + data.size() - 1) / kBlockSize, true);
+        DataOp* op =
+            take_op(**found, offset / kBlockSize, (offset + data.size() - 1) / kBlockSize, true);
         if (!op) return false;
         op->kind = DataOp::Kind::Write;
         op->offset = offset;
@@ -69,7 +70,8 @@ Result<void> Engine::allocate(DataOp& op, uint32_t count, uint64_t reserve) {
 }
 
 void Engine::give_back(DataOp& op) {
-    for (const Allocator::Run& run : op.runs) allocator->free(run.first, run.count);
+    for (const Allocator::Run& run : op.runs)
+        allocator->free(run.first, run.count);
     op.runs.clear();
 }
 
@@ -128,14 +130,17 @@ void Engine::write_step(DataOp& op) {
     op.phase = DataOp::Phase::Load;
     op.parts = 1;
     op.loaded[0] = op.loaded[1] = false;
-    if (at % kBlockSize || (op.block_count == 1 && end % kBlockSize)) load_edge(op, 0, op.first_block);
-    if (op.block_count > 1 && end % kBlockSize) load_edge(op, 1, op.first_block + op.block_count - 1);
+    if (at % kBlockSize || (op.block_count == 1 && end % kBlockSize))
+        load_edge(op, 0, op.first_block);
+    if (op.block_count > 1 && end % kBlockSize)
+        load_edge(op, 1, op.first_block + op.block_count - 1);
     part_done(op, {});
 }
 
 void Engine::write_merge(DataOp& op) {
     for (int i = 0; i < 2 && op.result; i++)
-        if (op.loaded[i] && !verify(op, op.loaded_from[i], op.edge(i))) op.result = Fail(Error::Corrupt);
+        if (op.loaded[i] && !verify(op, op.loaded_from[i], op.edge(i)))
+            op.result = Fail(Error::Corrupt);
     if (!op.result) {
         give_back(op);
         return finish(op, Fail(op.result.error()));
@@ -157,7 +162,8 @@ void Engine::write_merge(DataOp& op) {
         if (tail && i == op.block_count - 1) return op.edge(1).data();
         return middle + (i - (head ? 1 : 0)) * kBlockSize;
     };
-    for (uint32_t i = 0; i < op.block_count; i++) op.checksums[i] = checksum(Bytes(content(i), kBlockSize));
+    for (uint32_t i = 0; i < op.block_count; i++)
+        op.checksums[i] = checksum(Bytes(content(i), kBlockSize));
     op.parts = 1;
     uint32_t i = 0;
     for (size_t k = 0; k < op.runs.size(); k++) {
@@ -165,7 +171,8 @@ void Engine::write_merge(DataOp& op) {
         for (uint32_t done = 0; done < run.count;) {
             const std::byte* from = content(i);
             uint32_t n = 1;
-            while (done + n < run.count && content(i + n) == from + n * kBlockSize) n++;
+            while (done + n < run.count && content(i + n) == from + n * kBlockSize)
+                n++;
             op.parts++;
             device.write(header.data_first + run.first + done, Bytes(from, n * kBlockSize),
                          [this, &op](Result<void> r) { part_done(op, r); });
@@ -226,7 +233,10 @@ void Engine::start_resize(const Caller& caller, ObjectRef ref, const SetAttribut
                  done = std::move(done)](const Error* refused) mutable {
         Result<Object*> found = object(ref);
         Result<void> allowed = may_change();
-        Error wrong = refused ? *refused : !found ? found.error() : !allowed ? allowed.error() : Error{};
+        Error wrong = refused    ? *refused
+                      : !found   ? found.error()
+                      : !allowed ? allowed.error()
+                                 : Error{};
         if (wrong != Error{}) {
             done(Fail(wrong));
             return true;
@@ -243,8 +253,8 @@ void Engine::start_resize(const Caller& caller, ObjectRef ref, const SetAttribut
     });
 }
 
-// Bytes beyond the end in the last block are always zero, so growing again shows zeros: cutting inside
-// a block rewrites it.
+// Bytes beyond the end in the last block are always zero, so growing again shows zeros: cutting
+// inside a block rewrites it.
 void Engine::resize_step(DataOp& op) {
     Object& o = *op.object;
     if (o.dead) return finish(op, Fail(Error::Stale));
@@ -290,7 +300,8 @@ void Engine::resize_commit(DataOp& op) {
     }
     if (op.change.size < o.size) {
         uint64_t from = (op.change.size + kBlockSize - 1) / kBlockSize;
-        record.punch(o.ref.id, static_cast<uint32_t>(from), UINT32_MAX - static_cast<uint32_t>(from));
+        record.punch(o.ref.id, static_cast<uint32_t>(from),
+                     UINT32_MAX - static_cast<uint32_t>(from));
     }
     add_extents(op);
     ObjectItem item = item_of(o);
