@@ -1,5 +1,6 @@
-// IdTable<T>: random 32-bit ids (QPNs, rkeys) to borrowed T*, open addressing over a table allocated
-// once. Id 0 is never stored. Lookups touch one or two cache lines; nothing allocates after set-up.
+// IdTable<T>: random 32-bit ids (QPNs, rkeys) to borrowed T*, open addressing over a table
+// allocated once. Id 0 is never stored. Lookups touch one or two cache lines; nothing allocates
+// after set-up.
 #pragma once
 
 #include <bit>
@@ -31,7 +32,8 @@ class IdTable {
     void insert(uint32_t id, T& value) {
         ASSERT(!full() && id != 0);
         size_t i = home(id);
-        while (slots_[i].id) i = (i + 1) & mask_;
+        while (slots_[i].id)
+            i = (i + 1) & mask_;
         slots_[i] = {id, &value};
         count_++;
     }

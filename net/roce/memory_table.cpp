@@ -15,7 +15,8 @@ Result<Rkey> MemoryTable::add(Region region) {
         return Fail(Error::InvalidArgument);
     if (by_rkey_.full()) return Fail(Error::NoMemory);
     uint32_t rkey = 0;
-    while (rkey == 0 || by_rkey_.find(rkey)) rkey = static_cast<uint32_t>(random_.next());
+    while (rkey == 0 || by_rkey_.find(rkey))
+        rkey = static_cast<uint32_t>(random_.next());
     region.rkey = rkey;
     for (size_t i = 0; i < capacity_; i++) {
         if (slots_[i].rkey != 0) continue;

@@ -1,5 +1,5 @@
-// MemoryTable: registered memory by rkey. An rkey is 32 random bits; a use is checked for protection
-// domain, rights and range (IBTA 9.7.4.1.3 to .5) before anything is touched.
+// MemoryTable: registered memory by rkey. An rkey is 32 random bits; a use is checked for
+// protection domain, rights and range (IBTA 9.7.4.1.3 to .5) before anything is touched.
 #pragma once
 
 #include "base/clock.hpp"

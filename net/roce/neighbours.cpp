@@ -46,13 +46,13 @@ bool Neighbours::on_arp(const ArpPacket& arp, uint32_t& ip) {
     bool to_us = arp.target_ip == out_.address();
     if (!to_us || ip == 0 || ip == out_.address() || (arp.sender_mac[0] & 1)) return false;
     if (arp.operation == kArpRequest) {
-        ArpFrame f{
-            {arp.sender_mac, out_.mac(), kEtherTypeArp},
-            make_arp(kArpReply, out_.mac(), out_.address(), arp.sender_mac, arp.sender_ip)};
+        ArpFrame f{{arp.sender_mac, out_.mac(), kEtherTypeArp},
+                   make_arp(kArpReply, out_.mac(), out_.address(), arp.sender_mac, arp.sender_ip)};
         out_.send_raw(bytes_of(f));
     } else if (arp.operation == kArpReply) {
         bool awaited = false;
-        for (Entry& e : entries_) awaited |= e.ip == ip && e.asked;
+        for (Entry& e : entries_)
+            awaited |= e.ip == ip && e.asked;
         if (!awaited) return false; // nobody asked
     } else {
         return false;

@@ -1,8 +1,8 @@
 // Neighbours: who has which MAC on this segment (ARP), and the answer to ICMP echo.
 //
-// The table is learnt only from replies to our own questions and from requests addressed to us, holds
-// kEntries, and replaces the entry unused longest. A QP never uses it: it keeps the MAC that its
-// connection was set up with.
+// The table is learnt only from replies to our own questions and from requests addressed to us,
+// holds kEntries, and replaces the entry unused longest. A QP never uses it: it keeps the MAC that
+// its connection was set up with.
 #pragma once
 
 #include <array>

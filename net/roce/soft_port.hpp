@@ -1,12 +1,15 @@
-// SoftPort: the verbs-shaped port in software, RoCEv2 over any net::Link (IBTA 1.4 chapters 9 and 12,
-// annex A17). One source for kernel, hosts and simulator; speaks to Linux rxe as to another Tessera.
+// SoftPort: the verbs-shaped port in software, RoCEv2 over any net::Link (IBTA 1.4 chapters 9 and
+// 12, annex A17). One source for kernel, hosts and simulator; speaks to Linux rxe as to another
+// Tessera.
 //
-// Way of a packet: Link::poll -> on_frame -> (ARP, ICMP | QP 1: ConnectionManager | a QP's peer check,
-// ICRC, then Responder for requests and Requester for answers). What is to be sent leaves from poll()
-// in one batch per QP, or from post_send when no poll is under way; one doorbell per batch.
+// Way of a packet: Link::poll -> on_frame -> (ARP, ICMP | QP 1: ConnectionManager | a QP's peer
+// check, ICRC, then Responder for requests and Requester for answers). What is to be sent leaves
+// from poll() in one batch per QP, or from post_send when no poll is under way; one doorbell per
+// batch.
 //
 // Lives in one shard: nothing here locks. After set-up (constructor, create_qp, register) nothing
-// allocates. A frame that is not for this port (other protocols) goes to options.other, if there is one.
+// allocates. A frame that is not for this port (other protocols) goes to options.other, if there is
+// one.
 #pragma once
 
 #include <memory>
@@ -24,8 +27,8 @@ struct SoftPortOptions {
     uint16_t max_qps = 256;      // connections, their CM records and pending requests
     uint16_t max_regions = 1024; // registered at one time
     uint16_t max_listeners = 16;
-    uint16_t window = 64;         // packets of one QP in flight
-    uint16_t receive_budget = 256; // frames handled by one poll()
+    uint16_t window = 64;            // packets of one QP in flight
+    uint16_t receive_budget = 256;   // frames handled by one poll()
     Nanos broken_after = seconds(2); // without progress: Status::Timeout
     Nanos rnr_limit = seconds(5);    // without a receive posted at the peer: Status::RnrExceeded
     Nanos least_rto = milliseconds(5);

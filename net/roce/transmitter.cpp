@@ -40,8 +40,8 @@ Result<void> Transmitter::send(const Path& path, net::RoceHeaders& h, Bytes payl
     h.source_port = path.source_port;
     h.identification = next_identification();
     net::build_roce(built_, h, payload);
-    return count(link_.send(
-        {.head = built_.head(), .body = payload, .tail = built_.tail(), .hold = hold}));
+    return count(
+        link_.send({.head = built_.head(), .body = payload, .tail = built_.tail(), .hold = hold}));
 }
 
 void Transmitter::send_raw(Bytes frame) {

@@ -1,5 +1,5 @@
-// Transmitter: turns headers and a payload into a frame on the link. Owns what all packets of the port
-// share: own MAC and address, the IP identification counter, the counters of frames sent.
+// Transmitter: turns headers and a payload into a frame on the link. Owns what all packets of the
+// port share: own MAC and address, the IP identification counter, the counters of frames sent.
 #pragma once
 
 #include "base/clock.hpp"

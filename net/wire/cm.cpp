@@ -10,7 +10,6 @@ constexpr uint8_t kCmClassVersion = 2;
 constexpr uint8_t kMethodSend = 3;
 constexpr uint8_t kTimeoutCode = 0x14;    // 4.096 us * 2^20 = 4.3 s, what rdma_cm uses
 constexpr uint8_t kAckTimeoutCode = 0x13; // of the transport, as rdma_cm
-constexpr uint8_t kPacketRate = 0x23;     // a valid rate code; nothing limits itself by it
 constexpr uint16_t kPermissiveLid = 0xffff;
 
 template <size_t N>
@@ -70,7 +69,6 @@ void put_req(std::byte* at, const CmMessage& m) {
     r.primary.remote_lid = kPermissiveLid;
     r.primary.local_gid = mapped_gid(m.source);
     r.primary.remote_gid = mapped_gid(m.destination);
-    r.primary.flow_label_rate = kPacketRate;
     r.primary.hop_limit = 64;
     r.primary.ack_timeout = static_cast<uint8_t>(kAckTimeoutCode << 3);
     CmIpHeader ip{};

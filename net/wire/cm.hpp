@@ -1,9 +1,10 @@
-// Communication management datagrams (IBTA 1.4, chapter 12) as rdma_cm uses them over RoCEv2: 256-byte
-// MADs of class 7 version 2 in UD SEND_ONLY packets to QP 1, Q_Key 0x80010000. Every layout here was
-// read off a capture of rping between two Linux rxe hosts (tests/wire/rping-1024.pcap).
+// Communication management datagrams (IBTA 1.4, chapter 12) as rdma_cm uses them over RoCEv2:
+// 256-byte MADs of class 7 version 2 in UD SEND_ONLY packets to QP 1, Q_Key 0x80010000. Every
+// layout here was read off a capture of rping between two Linux rxe hosts
+// (tests/wire/rping-1024.pcap).
 //
-// The wire structures carry no bit fields: 24-bit QPNs and PSNs share a Be32 with the byte behind them.
-// CmMessage is the decoded form that the connection manager works with.
+// The wire structures carry no bit fields: 24-bit QPNs and PSNs share a Be32 with the byte behind
+// them. CmMessage is the decoded form that the connection manager works with.
 #pragma once
 
 #include <array>
@@ -87,8 +88,8 @@ struct CmReq { // IBTA 12.6.5
     Be32 remote_eecn_timeout; // 7..3 remote CM response timeout, 2..1 service type, 0 flow control
     Be32 psn_timeout_retry;   // PSN, 7..3 local CM response timeout, 2..0 retry count
     Be16 partition;
-    uint8_t mtu_rnr;     // 7..4 path MTU, 3 RDC, 2..0 RNR retry count
-    uint8_t cm_retries;  // 7..4 maximum CM retries, 3 SRQ, 2..0 extended transport
+    uint8_t mtu_rnr;    // 7..4 path MTU, 3 RDC, 2..0 RNR retry count
+    uint8_t cm_retries; // 7..4 maximum CM retries, 3 SRQ, 2..0 extended transport
     CmPath primary;
     CmPath alternate;
     std::array<uint8_t, kReqPrivateSize> private_data;
@@ -162,19 +163,19 @@ struct CmMessage {
     uint8_t initiator_depth = 0;
     uint8_t retry_count = 7;
     uint8_t rnr_retry = 7;
-    uint32_t mtu = 0;            // REQ: bytes (256, 512, 1024, 2048, 4096)
+    uint32_t mtu = 0; // REQ: bytes (256, 512, 1024, 2048, 4096)
     CmReject reason = CmReject::NoQp;
     uint8_t rejected_message = 0; // REJ: 0 REQ, 1 REP, 2 other
     uint8_t info_length = 0;
-    uint8_t info0 = 0;           // REJ InvalidMtu: the largest MTU code that would do
-    uint32_t source = 0;         // REQ: from rdma_cm's header
+    uint8_t info0 = 0;   // REJ InvalidMtu: the largest MTU code that would do
+    uint32_t source = 0; // REQ: from rdma_cm's header
     uint32_t destination = 0;
     uint16_t source_port = 0;
     Bytes private_data; // a view; REQ: behind rdma_cm's header
 };
 
-// Malformed: size, class or version. Unsupported: an attribute not in CmKind, or REQ without an IPv4
-// rdma_cm header.
+// Malformed: size, class or version. Unsupported: an attribute not in CmKind, or REQ without an
+// IPv4 rdma_cm header.
 Result<CmMessage> parse_cm(Bytes mad);
 // m.private_data longer than the kind's field is cut (callers check).
 void build_cm(std::array<std::byte, kMadSize>& out, const CmMessage& m);

@@ -8,7 +8,8 @@ uint16_t internet_checksum(Bytes data) {
     for (; i + 1 < data.size(); i += 2)
         sum += static_cast<uint32_t>(data[i]) << 8 | static_cast<uint32_t>(data[i + 1]);
     if (i < data.size()) sum += static_cast<uint32_t>(data[i]) << 8;
-    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<uint16_t>(~sum);
 }
 

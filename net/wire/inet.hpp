@@ -1,8 +1,9 @@
-// Ethernet II, ARP (RFC 826), IPv4 (RFC 791), UDP (RFC 768) and ICMP echo (RFC 792) as bytes on the wire.
+// Ethernet II, ARP (RFC 826), IPv4 (RFC 791), UDP (RFC 768) and ICMP echo (RFC 792) as bytes on the
+// wire.
 //
-// Headers are structures of Be fields laid over the frame; parse functions check every length before
-// they look and return views into the caller's bytes. IPv4 options and fragments are refused: nothing
-// in Tessera sends them, and a fragment would dodge the checks of the transport.
+// Headers are structures of Be fields laid over the frame; parse functions check every length
+// before they look and return views into the caller's bytes. IPv4 options and fragments are
+// refused: nothing in Tessera sends them, and a fragment would dodge the checks of the transport.
 // Addresses are host-order uint32_t here (10.0.0.1 = 0x0a000001).
 #pragma once
 
@@ -83,8 +84,8 @@ static_assert(sizeof(IcmpHeader) == 8 && offsetof(IcmpHeader, checksum) == 2);
 inline constexpr uint8_t kIcmpEchoRequest = 8;
 inline constexpr uint8_t kIcmpEchoReply = 0;
 
-// The one's-complement sum of RFC 1071 over `data` (an odd last byte is padded with zero), inverted.
-// Over a block that contains its own correct checksum it is 0.
+// The one's-complement sum of RFC 1071 over `data` (an odd last byte is padded with zero),
+// inverted. Over a block that contains its own correct checksum it is 0.
 uint16_t internet_checksum(Bytes data);
 
 // An IPv4 packet without options, not a fragment, header checksum good, cut to its total length.

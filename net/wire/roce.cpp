@@ -32,9 +32,9 @@ T take(Bytes& from) {
 
 int64_t rnr_timer_nanoseconds(uint8_t code) {
     // In units of 10 us; code 0 is the longest.
-    static constexpr uint32_t table[32] = {65536, 1,    2,    3,    4,    6,     8,     12,
-                                           16,    24,   32,   48,   64,   96,    128,   192,
-                                           256,   384,  512,  768,  1024, 1536,  2048,  3072,
+    static constexpr uint32_t table[32] = {65536, 1,    2,    3,     4,     6,     8,     12,
+                                           16,    24,   32,   48,    64,    96,    128,   192,
+                                           256,   384,  512,  768,   1024,  1536,  2048,  3072,
                                            4096,  6144, 8192, 12288, 16384, 24576, 32768, 49152};
     return static_cast<int64_t>(table[code & 31]) * 10000;
 }
@@ -177,7 +177,8 @@ void build_roce(BuiltRoce& out, const RoceHeaders& h, Bytes payload) {
     OpcodeTraits t = traits_of(h.opcode);
     size_t extension = extension_size(h.opcode, t);
     size_t pad = (4 - payload.size() % 4) % 4;
-    size_t udp_size = sizeof(UdpHeader) + sizeof(Bth) + extension + payload.size() + pad + kIcrcSize;
+    size_t udp_size =
+        sizeof(UdpHeader) + sizeof(Bth) + extension + payload.size() + pad + kIcrcSize;
 
     std::byte* at = out.head_bytes.data();
     auto put = [&at](const auto& v) {
@@ -188,12 +189,10 @@ void build_roce(BuiltRoce& out, const RoceHeaders& h, Bytes payload) {
     put(make_ipv4_header(h.source, h.destination, kProtocolUdp, udp_size, h.identification));
     put(UdpHeader{h.source_port, kRoceUdpPort, static_cast<uint16_t>(udp_size), uint16_t{0}});
     put(Bth{h.opcode, static_cast<uint8_t>((h.solicited ? 0x80 : 0) | pad << 4), kDefaultPartition,
-            h.destination_qp & kPsnMask,
-            (h.ack_request ? 0x80000000u : 0u) | (h.psn & kPsnMask)});
+            h.destination_qp & kPsnMask, (h.ack_request ? 0x80000000u : 0u) | (h.psn & kPsnMask)});
     if (t.datagram) put(Deth{h.q_key, h.source_qp});
     if (t.has_reth) put(Reth{h.remote_address, h.rkey, h.dma_length});
-    if (t.has_aeth)
-        put(Aeth{static_cast<uint32_t>(h.syndrome) << 24 | (h.msn & kPsnMask)});
+    if (t.has_aeth) put(Aeth{static_cast<uint32_t>(h.syndrome) << 24 | (h.msn & kPsnMask)});
     if (t.immediate) put(ImmDt{h.immediate});
     out.head_size = static_cast<uint8_t>(at - out.head_bytes.data());
 

@@ -1,8 +1,10 @@
-// RoCEv2 packets (IBTA 1.4, chapter 9 and annex A17): InfiniBand transport headers over UDP port 4791.
+// RoCEv2 packets (IBTA 1.4, chapter 9 and annex A17): InfiniBand transport headers over UDP port
+// 4791.
 //
 // A packet is Ethernet | IPv4 | UDP | BTH | extension headers | payload | 0..3 pad | ICRC.
-// parse_roce checks every length against the frame and the opcode; it does not check the ICRC (16,000
-// instructions for 4 KiB), so that a packet from the wrong peer costs nothing: call icrc_valid next.
+// parse_roce checks every length against the frame and the opcode; it does not check the ICRC
+// (16,000 instructions for 4 KiB), so that a packet from the wrong peer costs nothing: call
+// icrc_valid next.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +19,8 @@ inline constexpr uint32_t kPsnMask = 0xffffff;
 inline constexpr uint32_t kCmQp = 1;
 inline constexpr uint32_t kCmQkey = 0x80010000;
 
-// BTH opcodes, IBTA 9.2 table 38. Upper three bits: 0 = reliable connection, 3 = unreliable datagram.
+// BTH opcodes, IBTA 9.2 table 38. Upper three bits: 0 = reliable connection, 3 = unreliable
+// datagram.
 enum class Opcode : uint8_t {
     SendFirst = 0x00,
     SendMiddle = 0x01,
@@ -97,9 +100,9 @@ int64_t rnr_timer_nanoseconds(uint8_t code);
 
 struct OpcodeTraits {
     bool known = false;
-    bool request = false;    // goes to the responder
-    bool first = false;      // starts a message (First, Only)
-    bool last = false;       // ends a message (Last, Only)
+    bool request = false; // goes to the responder
+    bool first = false;   // starts a message (First, Only)
+    bool last = false;    // ends a message (Last, Only)
     bool send = false;
     bool write = false;
     bool immediate = false;
@@ -136,13 +139,14 @@ struct RocePacket {
 
 // True if an IPv4 packet is RoCEv2 at all (UDP to port 4791).
 bool is_roce(const Ipv4Packet& ip);
-// Malformed: lengths, unknown transport version, nonzero pad rules. Unsupported: opcode or not RoCE.
+// Malformed: lengths, unknown transport version, nonzero pad rules. Unsupported: opcode or not
+// RoCE.
 Result<RocePacket> parse_roce(const Ipv4Packet& ip);
 Result<RocePacket> parse_roce_frame(Bytes frame);
 bool icrc_valid(const RocePacket& packet);
 
-// The ICRC over an IP packet given as its first part (IP, UDP, BTH and extension headers) and two more
-// pieces. `head` must hold at least the 40 bytes up to and including the BTH.
+// The ICRC over an IP packet given as its first part (IP, UDP, BTH and extension headers) and two
+// more pieces. `head` must hold at least the 40 bytes up to and including the BTH.
 uint32_t compute_icrc(Bytes head, Bytes body, Bytes pad);
 
 // Everything that differs between packets of one sender.
