@@ -422,6 +422,10 @@ void ExCache::on_credits(PageClient& c, bool refused) {
     for (size_t n = for_credit_.count(); n > 0; n--) {
         PageRequest& r = *for_credit_.pop_front();
         r.where = PageRequest::Where::Idle;
+        if (r.generation != r.space->generation.load(std::memory_order_acquire)) {
+            park(r, later_, PageRequest::Where::Later); // its source may be gone
+            continue;
+        }
         CacheObject& o = r.source && !r.private_copy ? *r.source : *r.space->object;
         if (o.client != &c)
             park(r, for_credit_, PageRequest::Where::ForCredit);

@@ -110,7 +110,8 @@ class ExCache final : PageEvents, LineProbe {
     // Objects behind mappings. Each call takes a reference. NoDevice, Again.
     Result<CacheObject*> file_object(VnodeId vnode, FileId file, Generation generation);
     Result<CacheObject*> shared_object(VnodeId vnode);
-    void hold(CacheObject& o) { o.references++; }
+    static void hold(CacheObject& o) { o.references++; } // any thread that holds one
+    static void hold_source(CacheObject* o) { hold(*o); }
     Result<void> release(
         CacheObject& o); // Again: not released; a shared object's end needs the stream
 

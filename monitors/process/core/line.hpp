@@ -71,7 +71,8 @@ class CacheObject {
     PageRadix pages;              // of PageEntry
     Sequence structural = 0;      // last stream operation that changed which pages M holds
     Sequence forked = 0;          // last Fork with this object as the parent
-    uint32_t references = 0;
+    // Whoever holds one may take another in any thread; the last one goes in the shard.
+    std::atomic<uint32_t> references{0};
     uint32_t lines = 0;         // entries that are in a line
     uint64_t next_expected = 0; // sequential detection: the page after the last miss
     bool lost = false;
