@@ -20,6 +20,7 @@ enum class LockRank : uint8_t {
     ProcessGroup = 34,
     Terminal = 38,
     DescriptorTable = 40,
+    Futex = 44,
     AddressSpace = 50,
     FileDescription = 60,
     ObjectTable = 70,
