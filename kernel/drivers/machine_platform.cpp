@@ -1,5 +1,6 @@
 // The machine we run on, as drivers see it. Kernel tree only.
 #include "base/log.hpp"
+#include "boot/x86_64/layout.h"
 #include "kernel/arch/contract.hpp"
 #include "kernel/arch/x86_64/machine.hpp"
 #include "kernel/drivers/probe.hpp"
@@ -49,7 +50,13 @@ class MachinePlatform final : public Platform {
         DmaBuffer b{{data, size}, phys_of(data)};
         kernel::free_dma(b);
     }
-    Result<BusAddr> bus_address(const void* p) override { return BusAddr(phys_of(p).value); }
+    // The direct map and the kernel image; not stacks, device registers or user addresses.
+    Result<BusAddr> bus_address(const void* p) override {
+        auto v = reinterpret_cast<uint64_t>(p);
+        bool in_direct_map = v >= DIRECT_MAP_BASE && v < KERNEL_MAP_BASE;
+        if (!in_direct_map && v < KERNEL_IMAGE_BASE) return Fail(Error::BadAddress);
+        return BusAddr(phys_of(p).value);
+    }
     Result<Own<Registers>> map_registers(BusAddr at, uint64_t size) override {
         volatile std::byte* base = TRY(map_mmio(PhysAddr(at.value), size));
         return Own<Registers>(new MmioRegisters(base, size));
