@@ -47,6 +47,8 @@ void Directory::remove(Entry& e) {
     ASSERT(at > 0 && slots[at - 1].entry == &e);
     slots[at - 1].entry = nullptr;
     live--;
+    while (!slots.empty() && !slots.back().entry)
+        slots.pop_back();
     if (slots.size() > 2 * live + 16)
         std::erase_if(slots, [](const Slot& s) { return s.entry == nullptr; });
 }

@@ -65,6 +65,7 @@ class Index final : public ItemVisitor {
 
     const std::map<VnodeId, Root>& roots() const { return roots_; }
     const std::deque<RequestId>& replies() const { return reply_order_; }
+    uint64_t replies_evicted() const { return replies_evicted_; } // before replies().front()
     List<Object, &Object::all>& all() { return all_; }
 
     // A dead object's last operation has ended.
@@ -121,6 +122,7 @@ class Index final : public ItemVisitor {
     std::map<Holder, List<Hold, &Hold::in_holder>> holders_;
     std::unordered_map<RequestId, ReplyItem, HashRequest> replies_;
     std::deque<RequestId> reply_order_;
+    uint64_t replies_evicted_ = 0;
     std::vector<std::unique_ptr<ChecksumChunk>> checksums_;
     FileId next_id_{1};
     uint64_t topology_ = 1;

@@ -81,7 +81,7 @@ Result<void> Index::drop_object(FileId id) {
     if (o->is_directory())
         memory_ -= sizeof(Directory) + o->directory->slots.capacity() * sizeof(Directory::Slot);
     o->dead = true;
-    if (o->io.empty()) bury(*o);
+    if (o->io.empty() && o->pins == 0) bury(*o);
     return {};
 }
 
@@ -197,6 +197,7 @@ Result<void> Index::reply(const ReplyItem& item) {
     if (reply_order_.size() >= reply_entries_) {
         replies_.erase(reply_order_.front());
         reply_order_.pop_front();
+        replies_evicted_++;
     }
     replies_.emplace(item.request, item);
     reply_order_.push_back(item.request);

@@ -1,6 +1,6 @@
 #include "kernel/drivers/pci.hpp"
 
-#include "fake_machine.hpp"
+#include "tests/unit/kernel/drivers/fake_machine.hpp"
 
 namespace tessera::kernel {
 namespace {
@@ -146,6 +146,69 @@ TEST_F(Pci, ScanFollowsBridgesOnceAndIsBounded) {
     EXPECT_EQ(seen, (std::vector<uint16_t>{0x5678, 1, 2, 3, 4}));
     bridge.config[0x19] = 0; // claims its own bus
     EXPECT_EQ(pci_scan(machine, machine, [](PciFunction) {}), 2u);
+}
+
+// Ports 0xcf8 and 0xcfc over the fake machine.
+class ConfigPorts final : public PortIo {
+  public:
+    explicit ConfigPorts(FakeMachine& m) : m_(m) {}
+    uint8_t in8(uint16_t) override { return 0xff; }
+    uint32_t in32(uint16_t port) override {
+        return port == 0xcfc ? m_.read32(at(), offset()) : UINT32_MAX;
+    }
+    void out8(uint16_t, uint8_t) override {}
+    void out16(uint16_t, uint16_t) override {}
+    void out32(uint16_t port, uint32_t v) override {
+        if (port == 0xcf8)
+            address_ = v;
+        else if (port == 0xcfc)
+            m_.write32(at(), offset(), v);
+    }
+
+  private:
+    PciAddress at() const {
+        EXPECT_TRUE(address_ >> 31);
+        return {static_cast<uint8_t>(address_ >> 16), static_cast<uint8_t>(address_ >> 11 & 31),
+                static_cast<uint8_t>(address_ >> 8 & 7)};
+    }
+    uint16_t offset() const { return address_ & 0xfc; }
+    FakeMachine& m_;
+    uint32_t address_ = 0;
+};
+
+TEST_F(Pci, PortMechanismReachesTheFunction) {
+    ConfigPorts ports(machine);
+    PciPortConfig config(ports);
+    PciAddress at{0, 2, 0};
+    EXPECT_EQ(config.read32(at, 0), 0x5678'1234u);
+    EXPECT_EQ(config.read16(at, 2), 0x5678);
+    EXPECT_EQ(config.read8(at, 0x0b), 0x02);
+    config.write16(at, 0x40, 0xabcd);
+    config.write16(at, 0x42, 0x1234);
+    EXPECT_EQ(config.read32(at, 0x40), 0x1234'abcdu);
+    EXPECT_EQ(config.read32(at, 0x100), UINT32_MAX) << "extended space is not reachable";
+    EXPECT_EQ(config.read16({0, 9, 0}, 0), 0xffff);
+}
+
+TEST_F(Pci, MemoryMechanismStaysInItsWindow) {
+    class Memory final : public Registers {
+      public:
+        uint8_t read8(uint64_t) override { return 0; }
+        uint16_t read16(uint64_t) override { return 0; }
+        uint32_t read32(uint64_t o) override {
+            return o + 4 <= size() ? static_cast<uint32_t>(o) : UINT32_MAX;
+        }
+        void write8(uint64_t, uint8_t) override {}
+        void write16(uint64_t, uint16_t) override {}
+        void write32(uint64_t, uint32_t) override {}
+        uint64_t size() const override { return 2ull << 20; } // two buses
+    };
+    PciMemoryConfig config(Own<Registers>(new Memory), 4);
+    EXPECT_EQ(config.read32({4, 0, 0}, 0), 0u);
+    EXPECT_EQ(config.read32({5, 3, 2}, 0x104), 1u << 20 | 3u << 15 | 2u << 12 | 0x104u);
+    EXPECT_EQ(config.read32({3, 0, 0}, 0), UINT32_MAX);
+    EXPECT_EQ(config.read32({6, 0, 0}, 0), UINT32_MAX);
+    EXPECT_EQ(config.read32({4, 0, 0}, 0x1000), UINT32_MAX);
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // fw_cfg, the real-time clock, the generator and its sources, and the probe of a whole machine.
-#include "fake_nvme.hpp"
-#include "fake_virtio.hpp"
 #include "kernel/drivers/probe.hpp"
 #include "kernel/drivers/rtc.hpp"
+#include "tests/unit/kernel/drivers/fake_nvme.hpp"
+#include "tests/unit/kernel/drivers/fake_virtio.hpp"
 
 namespace tessera::kernel {
 namespace {
