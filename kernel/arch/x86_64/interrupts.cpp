@@ -13,7 +13,8 @@ namespace tessera::kernel::arch {
 namespace {
 
 Spinlock lock;
-unsigned next_vector = kFirstIrqVector;
+// 32 to 47 stay free: the masked old PICs may still send spurious interrupts there.
+unsigned next_vector = kFirstIrqVector + 16;
 // Written once, under the lock, before its vector can arrive.
 Function<void()> handlers[kVectorTimer - kFirstIrqVector];
 
