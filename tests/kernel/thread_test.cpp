@@ -21,6 +21,10 @@ KTEST(EveryProcessorRuns) {
     EXPECT(expected.size() == 1 && arch::cpu_count() == static_cast<unsigned>(expected[0] - '0'));
 }
 
+KTEST_FATAL(Reset) {
+    arch::reset();
+}
+
 KTEST(ClockAdvances) {
     Nanos a = Thread::now();
     Thread::sleep_until(a + milliseconds(10));
