@@ -106,8 +106,7 @@ bool Checkpointer::fill_rest() {
     uint64_t first = index.replies_evicted();
     for (reply_ = std::max(reply_, first); reply_ < first + index.replies().size(); reply_++) {
         if (!fits(64)) return false;
-        if (const ReplyItem* r = index.find_reply(index.replies()[reply_ - first]))
-            record_.reply(*r);
+        record_.reply(index.replies()[reply_ - first]->item);
     }
     for (auto& [vnode, root] : index.roots()) {
         if (!fits(64)) return false; // repeated from the first: the same statement again

@@ -9,6 +9,7 @@
 
 #include "base/list.hpp"
 #include "monitors/storage/core/extents.hpp"
+#include "monitors/storage/core/record.hpp"
 #include "monitors/storage/core/types.hpp"
 
 namespace tessera::storage {
@@ -91,6 +92,11 @@ struct Object {
 
     bool is_directory() const { return type == FileType::Directory; }
     Attributes attributes(const Object* parent_object) const;
+};
+
+struct Reply {
+    ReplyItem item;
+    Reply* next_hash = nullptr;
 };
 
 struct Root {

@@ -204,12 +204,15 @@ class FakeNic final : public FakeVirtio {
             give_back(queues[1], c.head, 0);
         }
     }
-    // False: no buffer.
+    // False: no buffer, or it does not fit.
     bool receive(Bytes frame) {
         Chain c;
         if (!take(queues[0], c)) return false;
         EXPECT_EQ(c.writable.size(), 1u);
-        EXPECT_LE(12 + frame.size(), c.writable[0].size());
+        if (12 + frame.size() > c.writable.at(0).size()) {
+            give_back(queues[0], c.head, 0);
+            return false;
+        }
         std::memcpy(c.writable[0].data() + 12, frame.data(), frame.size());
         give_back(queues[0], c.head, static_cast<uint32_t>(12 + frame.size()));
         return true;

@@ -190,25 +190,27 @@ TEST_F(Pci, PortMechanismReachesTheFunction) {
     EXPECT_EQ(config.read16({0, 9, 0}, 0), 0xffff);
 }
 
-TEST_F(Pci, MemoryMechanismStaysInItsWindow) {
-    class Memory final : public Registers {
-      public:
-        uint8_t read8(uint64_t) override { return 0; }
-        uint16_t read16(uint64_t) override { return 0; }
-        uint32_t read32(uint64_t o) override {
-            return o + 4 <= size() ? static_cast<uint32_t>(o) : UINT32_MAX;
-        }
-        void write8(uint64_t, uint8_t) override {}
-        void write16(uint64_t, uint16_t) override {}
-        void write32(uint64_t, uint32_t) override {}
-        uint64_t size() const override { return 2ull << 20; } // two buses
-    };
-    PciMemoryConfig config(Own<Registers>(new Memory), 4);
+// Configuration space of buses 4 and 5 in memory, each dword reading as its own place.
+class ConfigMemory final : public FakeFunction {
+  public:
+    uint64_t read(unsigned, uint64_t offset, unsigned) override { return offset; }
+    void write(unsigned, uint64_t offset, unsigned, uint64_t) override { written = offset; }
+    uint64_t written = 0;
+};
+
+TEST_F(Pci, MemoryMechanismStaysInItsBuses) {
+    ConfigMemory memory;
+    memory.set_bar(0, 0x40000000 + (4 << 20), 4 << 20);
+    machine.functions[PciAddress{0, 31, 0}] = &memory;
+    PciMemoryConfig config(machine, BusAddr(0x40000000), 4, 200);
     EXPECT_EQ(config.read32({4, 0, 0}, 0), 0u);
     EXPECT_EQ(config.read32({5, 3, 2}, 0x104), 1u << 20 | 3u << 15 | 2u << 12 | 0x104u);
+    config.write32({5, 1, 0}, 0x10, 7);
+    EXPECT_EQ(memory.written, 1u << 20 | 1u << 15 | 0x10u);
     EXPECT_EQ(config.read32({3, 0, 0}, 0), UINT32_MAX);
-    EXPECT_EQ(config.read32({6, 0, 0}, 0), UINT32_MAX);
+    EXPECT_EQ(config.read32({201, 0, 0}, 0), UINT32_MAX);
     EXPECT_EQ(config.read32({4, 0, 0}, 0x1000), UINT32_MAX);
+    EXPECT_EQ(config.read32({9, 0, 0}, 0), UINT32_MAX) << "covered, but does not map";
 }
 
 } // namespace
