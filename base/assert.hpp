@@ -9,8 +9,8 @@ namespace tessera {
 
 } // namespace tessera
 
-#define ASSERT(expression)                                                            \
-    do {                                                                              \
-        if (!(expression)) [[unlikely]]                                               \
-            ::tessera::assertion_failed(#expression, __FILE_NAME__, __LINE__);        \
+#define ASSERT(expression)                                                     \
+    do {                                                                       \
+        if (!(expression)) [[unlikely]]                                        \
+            ::tessera::assertion_failed(#expression, __FILE_NAME__, __LINE__); \
     } while (0)

@@ -18,8 +18,8 @@ class Clock {
 
 class Random {
   public:
-    // Unpredictable to anyone outside (rkeys, QPNs, PSNs, nonces come from here); in the simulator a
-    // pure function of the seed.
+    // Unpredictable to anyone outside (rkeys, QPNs, PSNs, nonces come from here); in the simulator
+    // a pure function of the seed.
     virtual uint64_t next() = 0;
     void fill(MutableBytes out) {
         while (!out.empty()) {

@@ -11,11 +11,13 @@ consteval Tables make_tables() {
     Tables t{};
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++) c = (c & 1) ? (c >> 1) ^ 0xedb88320u : c >> 1;
+        for (int bit = 0; bit < 8; bit++)
+            c = (c & 1) ? (c >> 1) ^ 0xedb88320u : c >> 1;
         t[0][i] = c;
     }
     for (uint32_t i = 0; i < 256; i++)
-        for (size_t k = 1; k < 8; k++) t[k][i] = (t[k - 1][i] >> 8) ^ t[0][t[k - 1][i] & 0xff];
+        for (size_t k = 1; k < 8; k++)
+            t[k][i] = (t[k - 1][i] >> 8) ^ t[0][t[k - 1][i] & 0xff];
     return t;
 }
 
@@ -34,7 +36,8 @@ uint32_t crc32_update(uint32_t c, Bytes data) {
             kTables[4][(v >> 24) & 0xff] ^ kTables[3][(v >> 32) & 0xff] ^
             kTables[2][(v >> 40) & 0xff] ^ kTables[1][(v >> 48) & 0xff] ^ kTables[0][v >> 56];
     }
-    for (; n > 0; p++, n--) c = (c >> 8) ^ kTables[0][(c ^ static_cast<uint32_t>(*p)) & 0xff];
+    for (; n > 0; p++, n--)
+        c = (c >> 8) ^ kTables[0][(c ^ static_cast<uint32_t>(*p)) & 0xff];
     return c;
 }
 

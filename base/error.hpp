@@ -1,8 +1,8 @@
 // The one list of reasons why something did not work.
 //
 // Kernel, monitors, managers and tools all speak this enum; it becomes an errno only at the
-// system-call edge (monitors/process/syscall/errno.hpp) and a sentence only where a person reads it.
-// Values travel in messages, so they are explicit and never reused.
+// system-call edge (monitors/process/syscall/errno.hpp) and a sentence only where a person reads
+// it. Values travel in messages, so they are explicit and never reused.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ enum class Error : uint16_t {
     InvalidArgument = 1, // the request makes no sense as asked
     NotFound = 2,
     Exists = 3,
-    NoMemory = 4,    // local memory or a fixed pool is exhausted
-    NoSpace = 5,     // the device or the quota is full
+    NoMemory = 4,     // local memory or a fixed pool is exhausted
+    NoSpace = 5,      // the device or the quota is full
     NotPermitted = 6, // rights are missing
     AccessDenied = 7, // file mode forbids it
     NotDirectory = 8,
@@ -29,15 +29,15 @@ enum class Error : uint16_t {
     Timeout = 16, // the deadline passed; nothing is known about the peer
     Interrupted = 17,
     Busy = 18,
-    Full = 19, // a bounded queue is full; try again later
-    Again = 20, // would block
+    Full = 19,      // a bounded queue is full; try again later
+    Again = 20,     // would block
     Malformed = 21, // bytes from outside that do not parse
     Unsupported = 22,
     Stale = 23,          // an older incarnation, epoch, generation or session
     OutcomeUnknown = 24, // the server restarted between request and reply; it may have happened
     Disconnected = 25,
-    Dead = 26, // the peer has been declared dead and is fenced
-    Lost = 27, // the only copy of the data is gone
+    Dead = 26,    // the peer has been declared dead and is fenced
+    Lost = 27,    // the only copy of the data is gone
     Corrupt = 28, // a checksum does not match
     Unauthenticated = 29,
     NotExecutable = 30,

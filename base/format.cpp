@@ -15,7 +15,8 @@ struct Output {
         length++;
     }
     void pad(char c, int n) {
-        for (; n > 0; n--) put(c);
+        for (; n > 0; n--)
+            put(c);
     }
 };
 
@@ -38,9 +39,12 @@ void put_number(Output& out, Spec spec, uint64_t magnitude, bool negative, unsig
     if (spec.precision == 0 && zero_value) n = 0;
     char prefix[3];
     int prefix_length = 0;
-    if (is_signed && negative) prefix[prefix_length++] = '-';
-    else if (is_signed && spec.plus) prefix[prefix_length++] = '+';
-    else if (is_signed && spec.space) prefix[prefix_length++] = ' ';
+    if (is_signed && negative)
+        prefix[prefix_length++] = '-';
+    else if (is_signed && spec.plus)
+        prefix[prefix_length++] = '+';
+    else if (is_signed && spec.space)
+        prefix[prefix_length++] = ' ';
     if (spec.alternate && base == 16 && !zero_value) {
         prefix[prefix_length++] = '0';
         prefix[prefix_length++] = upper ? 'X' : 'x';
@@ -53,18 +57,22 @@ void put_number(Output& out, Spec spec, uint64_t magnitude, bool negative, unsig
         fill = 0;
     }
     if (!spec.left) out.pad(' ', fill);
-    for (int i = 0; i < prefix_length; i++) out.put(prefix[i]);
+    for (int i = 0; i < prefix_length; i++)
+        out.put(prefix[i]);
     out.pad('0', zeros);
-    while (n > 0) out.put(digits[--n]);
+    while (n > 0)
+        out.put(digits[--n]);
     if (spec.left) out.pad(' ', fill);
 }
 
 void put_text(Output& out, Spec spec, const char* s) {
     if (!s) s = "(null)";
     int n = 0;
-    while ((spec.precision < 0 || n < spec.precision) && s[n]) n++;
+    while ((spec.precision < 0 || n < spec.precision) && s[n])
+        n++;
     if (!spec.left) out.pad(' ', spec.width - n);
-    for (int i = 0; i < n; i++) out.put(s[i]);
+    for (int i = 0; i < n; i++)
+        out.put(s[i]);
     if (spec.left) out.pad(' ', spec.width - n);
 }
 
@@ -80,12 +88,18 @@ size_t format_arguments(char* buffer, size_t size, const char* f, va_list argume
         f++;
         Spec spec;
         for (;; f++) {
-            if (*f == '-') spec.left = true;
-            else if (*f == '0') spec.zero = true;
-            else if (*f == '+') spec.plus = true;
-            else if (*f == '#') spec.alternate = true;
-            else if (*f == ' ') spec.space = true;
-            else break;
+            if (*f == '-')
+                spec.left = true;
+            else if (*f == '0')
+                spec.zero = true;
+            else if (*f == '+')
+                spec.plus = true;
+            else if (*f == '#')
+                spec.alternate = true;
+            else if (*f == ' ')
+                spec.space = true;
+            else
+                break;
         }
         auto number = [&](int& into) {
             if (*f == '*') {
@@ -94,7 +108,8 @@ size_t format_arguments(char* buffer, size_t size, const char* f, va_list argume
                 return;
             }
             into = 0;
-            while (*f >= '0' && *f <= '9') into = into * 10 + (*f++ - '0');
+            while (*f >= '0' && *f <= '9')
+                into = into * 10 + (*f++ - '0');
         };
         number(spec.width);
         if (spec.width < 0) {
@@ -107,9 +122,12 @@ size_t format_arguments(char* buffer, size_t size, const char* f, va_list argume
         }
         int size_class = 0; // -2 hh, -1 h, 0 int, 1 long and wider
         for (;; f++) {
-            if (*f == 'h') size_class--;
-            else if (*f == 'l' || *f == 'z' || *f == 't' || *f == 'j') size_class = 1;
-            else break;
+            if (*f == 'h')
+                size_class--;
+            else if (*f == 'l' || *f == 'z' || *f == 't' || *f == 'j')
+                size_class = 1;
+            else
+                break;
         }
         auto fetch_signed = [&]() -> int64_t {
             if (size_class > 0) return va_arg(arguments, long);
@@ -125,14 +143,23 @@ size_t format_arguments(char* buffer, size_t size, const char* f, va_list argume
             case 'd':
             case 'i': {
                 int64_t v = fetch_signed();
-                uint64_t magnitude = v < 0 ? 0 - static_cast<uint64_t>(v) : static_cast<uint64_t>(v);
+                uint64_t magnitude =
+                    v < 0 ? 0 - static_cast<uint64_t>(v) : static_cast<uint64_t>(v);
                 put_number(out, spec, magnitude, v < 0, 10, false, true);
                 break;
             }
-            case 'u': put_number(out, spec, fetch_unsigned(), false, 10, false, false); break;
-            case 'x': put_number(out, spec, fetch_unsigned(), false, 16, false, false); break;
-            case 'X': put_number(out, spec, fetch_unsigned(), false, 16, true, false); break;
-            case 'o': put_number(out, spec, fetch_unsigned(), false, 8, false, false); break;
+            case 'u':
+                put_number(out, spec, fetch_unsigned(), false, 10, false, false);
+                break;
+            case 'x':
+                put_number(out, spec, fetch_unsigned(), false, 16, false, false);
+                break;
+            case 'X':
+                put_number(out, spec, fetch_unsigned(), false, 16, true, false);
+                break;
+            case 'o':
+                put_number(out, spec, fetch_unsigned(), false, 8, false, false);
+                break;
             case 'p':
                 spec.alternate = true;
                 put_number(out, spec, reinterpret_cast<uintptr_t>(va_arg(arguments, void*)), false,
@@ -143,9 +170,15 @@ size_t format_arguments(char* buffer, size_t size, const char* f, va_list argume
                 put_text(out, spec, c);
                 break;
             }
-            case 's': put_text(out, spec, va_arg(arguments, const char*)); break;
-            case '%': out.put('%'); break;
-            case 0: f--; break;
+            case 's':
+                put_text(out, spec, va_arg(arguments, const char*));
+                break;
+            case '%':
+                out.put('%');
+                break;
+            case 0:
+                f--;
+                break;
             default:
                 out.put('%');
                 out.put(*f);

@@ -1,5 +1,5 @@
-// Function<R(Args...), Bytes>: a move-only callable stored inline; never allocates, and a capture that
-// does not fit is a compile error. The completion type of everything asynchronous.
+// Function<R(Args...), Bytes>: a move-only callable stored inline; never allocates, and a capture
+// that does not fit is a compile error. The completion type of everything asynchronous.
 #pragma once
 
 #include <cstddef>

@@ -40,7 +40,9 @@ uint64_t HostRandom::next() {
 void log_to_stderr(const char* program) {
     program_name = program;
     set_log_sink([](LogLevel level, const char* area, std::string_view line) {
-        const char* mark = level == LogLevel::Failure ? " ERROR" : level == LogLevel::Warning ? " warning" : "";
+        const char* mark = level == LogLevel::Failure   ? " ERROR"
+                           : level == LogLevel::Warning ? " warning"
+                                                        : "";
         std::fprintf(stderr, "%s%s%s%s: %.*s\n", program_name, *program_name ? " " : "", area, mark,
                      static_cast<int>(line.size()), line.data());
     });

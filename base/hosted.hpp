@@ -1,4 +1,5 @@
-// What a hosted program supplies to portable code: the machine's clock and entropy, a log on stderr.
+// What a hosted program supplies to portable code: the machine's clock and entropy, a log on
+// stderr.
 #pragma once
 
 #include "base/clock.hpp"

@@ -1,6 +1,6 @@
-// Intrusive doubly linked list: an element embeds a ListLink per list it can be on and removes itself
-// in constant time. Nothing is allocated and nothing is owned; whoever owns the elements must take
-// them off before they die (~ListLink asserts it).
+// Intrusive doubly linked list: an element embeds a ListLink per list it can be on and removes
+// itself in constant time. Nothing is allocated and nothing is owned; whoever owns the elements
+// must take them off before they die (~ListLink asserts it).
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ class List {
     bool empty() const { return head_.next == &head_; }
     size_t count() const {
         size_t n = 0;
-        for (ListLink* l = head_.next; l != &head_; l = l->next) n++;
+        for (ListLink* l = head_.next; l != &head_; l = l->next)
+            n++;
         return n;
     }
     T* front() { return empty() ? nullptr : owner(head_.next); }

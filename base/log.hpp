@@ -1,8 +1,10 @@
-// Log lines. LOG(Info, "net", "joined as node %u", id.value): printf-style, checked by the compiler.
+// Log lines. LOG(Info, "net", "joined as node %u", id.value): printf-style, checked by the
+// compiler.
 //
 // A line is formatted into a fixed buffer (longer ones are cut) and given to the sink that the
-// environment installs: serial console, stderr, the simulator's trace. Never blocks, never allocates.
-// Areas are short and lower case: boot, mm, net, roce, rpc, join, pmon, mmon, smon, store, gpm, ...
+// environment installs: serial console, stderr, the simulator's trace. Never blocks, never
+// allocates. Areas are short and lower case: boot, mm, net, roce, rpc, join, pmon, mmon, smon,
+// store, gpm, ...
 #pragma once
 
 #include <cstdint>
@@ -23,8 +25,8 @@ bool log_enabled(LogLevel level);
 
 } // namespace tessera
 
-#define LOG(level, area, ...)                                                         \
-    do {                                                                              \
-        if (::tessera::log_enabled(::tessera::LogLevel::level))                       \
-            ::tessera::log_line(::tessera::LogLevel::level, area, __VA_ARGS__);       \
+#define LOG(level, area, ...)                                                   \
+    do {                                                                        \
+        if (::tessera::log_enabled(::tessera::LogLevel::level))                 \
+            ::tessera::log_line(::tessera::LogLevel::level, area, __VA_ARGS__); \
     } while (0)

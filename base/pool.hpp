@@ -1,6 +1,6 @@
-// Pool<T>: a fixed number of T, allocated once when it is built, handed out and returned in constant
-// time. An empty pool is an Error (NoMemory), never an allocation. Not thread-safe: its owner is a
-// shard or holds a lock.
+// Pool<T>: a fixed number of T, allocated once when it is built, handed out and returned in
+// constant time. An empty pool is an Error (NoMemory), never an allocation. Not thread-safe: its
+// owner is a shard or holds a lock.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,8 @@ class Pool {
   public:
     explicit Pool(size_t capacity)
         : slots_(std::make_unique<Slot[]>(capacity)), capacity_(capacity) {
-        for (size_t i = capacity; i > 0; i--) release_slot(slots_[i - 1]);
+        for (size_t i = capacity; i > 0; i--)
+            release_slot(slots_[i - 1]);
     }
     ~Pool() { ASSERT(in_use_ == 0); }
     Pool(const Pool&) = delete;

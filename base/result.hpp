@@ -1,4 +1,5 @@
-// Result<T>: a value or an Error. TRY unwraps or returns early; ASSERT is for programmer error only.
+// Result<T>: a value or an Error. TRY unwraps or returns early; ASSERT is for programmer error
+// only.
 //
 //   Result<Frame> allocate();
 //   Frame f = TRY(allocate());   // returns the Error to our own caller if there is one
@@ -21,12 +22,12 @@ using Fail = std::unexpected<Error>;
 } // namespace tessera
 
 // Statement expression: usable as `auto x = TRY(f());` and as `TRY(g());`.
-#define TRY(expression)                                                  \
-    ({                                                                   \
-        auto&& try_result_ = (expression);                               \
-        if (!try_result_.has_value()) [[unlikely]]                       \
-            return ::std::unexpected(try_result_.error());               \
-        ::tessera::detail::unwrap(::std::move(try_result_));             \
+#define TRY(expression)                                      \
+    ({                                                       \
+        auto&& try_result_ = (expression);                   \
+        if (!try_result_.has_value()) [[unlikely]]           \
+            return ::std::unexpected(try_result_.error());   \
+        ::tessera::detail::unwrap(::std::move(try_result_)); \
     })
 
 namespace tessera::detail {

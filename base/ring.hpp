@@ -40,7 +40,8 @@ class Ring {
         return items_[(first_ + i) % Capacity];
     }
     void clear() {
-        while (!empty()) pop();
+        while (!empty())
+            pop();
     }
 
   private:

@@ -1,4 +1,5 @@
-// Numbers with a meaning. A strong type per thing that must not be mixed up; conversion is explicit.
+// Numbers with a meaning. A strong type per thing that must not be mixed up; conversion is
+// explicit.
 #pragma once
 
 #include <compare>
@@ -20,17 +21,17 @@ struct Id {
     constexpr Id next() const { return Id(static_cast<Rep>(value + 1)); }
 };
 
-using NodeId = Id<struct NodeIdTag, uint32_t>;           // a component, manager or client; 0 = none
-using VnodeId = Id<struct VnodeIdTag, uint32_t>;         // 0 = none
-using Pid = Id<struct PidTag, uint32_t>;                 // per vNode
-using ObjectId = Id<struct ObjectIdTag, uint64_t>;       // a memory object, cluster-wide unique
-using FileId = Id<struct FileIdTag, uint64_t>;           // a store object within its vNode's store
-using Generation = Id<struct GenerationTag, uint32_t>;   // of a FileId
-using PageNo = Id<struct PageNoTag, uint64_t>;           // offset in an object / 4096
+using NodeId = Id<struct NodeIdTag, uint32_t>;         // a component, manager or client; 0 = none
+using VnodeId = Id<struct VnodeIdTag, uint32_t>;       // 0 = none
+using Pid = Id<struct PidTag, uint32_t>;               // per vNode
+using ObjectId = Id<struct ObjectIdTag, uint64_t>;     // a memory object, cluster-wide unique
+using FileId = Id<struct FileIdTag, uint64_t>;         // a store object within its vNode's store
+using Generation = Id<struct GenerationTag, uint32_t>; // of a FileId
+using PageNo = Id<struct PageNoTag, uint64_t>;         // offset in an object / 4096
 
 // The four numbers that only grow (protocols.md section 5).
-using Incarnation = Id<struct IncarnationTag, uint64_t>;         // one boot of a component or manager
-using OwnershipEpoch = Id<struct OwnershipEpochTag, uint32_t>;   // per vRegion or mount
+using Incarnation = Id<struct IncarnationTag, uint64_t>;       // one boot of a component or manager
+using OwnershipEpoch = Id<struct OwnershipEpochTag, uint32_t>; // per vRegion or mount
 using CheckpointEpoch = Id<struct CheckpointEpochTag, uint32_t>; // per consistency group
 using DirectoryVersion = Id<struct DirectoryVersionTag, uint64_t>;
 

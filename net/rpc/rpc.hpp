@@ -1,14 +1,15 @@
 // Request/reply between two nodes over one RoCE connection: credits, deadlines, at-most-once.
 //
-// A Node is this program's end: it listens, holds one Peer per remote node, and dispatches requests to
-// handlers by opcode. Either side of a connection may call the other. A Peer connects on first use,
-// reconnects when its connection breaks, and carries a session (client incarnation, server
-// incarnation, sequence) that outlives connections: a request is executed at most once, its reply is
-// kept until acknowledged, a retry over a new connection gets the first result (protocols.md 7).
+// A Node is this program's end: it listens, holds one Peer per remote node, and dispatches requests
+// to handlers by opcode. Either side of a connection may call the other. A Peer connects on first
+// use, reconnects when its connection breaks, and carries a session (client incarnation, server
+// incarnation, sequence) that outlives connections: a request is executed at most once, its reply
+// is kept until acknowledged, a retry over a new connection gets the first result (protocols.md 7).
 //
 // Every connection is mutually authenticated with the cluster key by challenge and response:
 // REQ carries HELLO (identity, version, schema hash, nonce), REP the server's HELLO and proof
-// HMAC-SHA256(key, both HELLOs), the first SEND the client's proof. Nothing else is accepted before.
+// HMAC-SHA256(key, both HELLOs), the first SEND the client's proof. Nothing else is accepted
+// before.
 //
 // One shard; completions are never called from inside call().
 #pragma once
@@ -26,11 +27,14 @@
 
 namespace tessera::rpc {
 
-using Opcode = Id<struct OpcodeTag, uint16_t>; // numbers live in net/schema/opcodes.hpp, never reused
+using Opcode =
+    Id<struct OpcodeTag, uint16_t>; // numbers live in net/schema/opcodes.hpp, never reused
 
-inline constexpr size_t kMaxMessage = 33 * 1024;  // request or reply body, bytes: 32 KiB of data + fields
-inline constexpr uint16_t kMonitorService = 7470; // every component, manager and client listens here
-inline constexpr uint16_t kPageService = 7471;    // page queue pairs (monitors/memory)
+inline constexpr size_t kMaxMessage =
+    33 * 1024; // request or reply body, bytes: 32 KiB of data + fields
+inline constexpr uint16_t kMonitorService =
+    7470;                                      // every component, manager and client listens here
+inline constexpr uint16_t kPageService = 7471; // page queue pairs (monitors/memory)
 
 enum class NodeKind : uint8_t { None, Process, Memory, Storage, Gpm, Gmm, Gsm, Client };
 
@@ -50,7 +54,9 @@ class Responder {
   public:
     Responder() = default;
     Responder(class ResponderTarget* target, uint64_t token) : target_(target), token_(token) {}
-    Responder(Responder&& o) noexcept : target_(o.target_), token_(o.token_) { o.target_ = nullptr; }
+    Responder(Responder&& o) noexcept : target_(o.target_), token_(o.token_) {
+        o.target_ = nullptr;
+    }
     Responder& operator=(Responder&& o) noexcept;
     ~Responder();
 
@@ -91,7 +97,7 @@ struct NodeOptions {
     ClusterKey key;
     Identity self;
     uint16_t max_peers = 64;
-    uint16_t credits = 16;       // requests in flight per connection and direction
+    uint16_t credits = 16; // requests in flight per connection and direction
     uint64_t build_id = 0;
 };
 

@@ -18,10 +18,11 @@ inline constexpr Opcode kHeartbeat{0x0101};
 inline constexpr Opcode kDirectory{0x0102};
 inline constexpr Opcode kLeave{0x0103};
 inline constexpr Opcode kFence{0x0104};
-inline constexpr Opcode kMountVnode{0x0105};   // gpm -> pComponent: this vNode may run here; its mount, homes, limits
+inline constexpr Opcode kMountVnode{
+    0x0105}; // gpm -> pComponent: this vNode may run here; its mount, homes, limits
 inline constexpr Opcode kUnmountVnode{0x0106};
-inline constexpr Opcode kSetOption{0x0107};    // tess set p1 excache=16M -> component
-inline constexpr Opcode kShutdown{0x0108};     // flush everything and power off
+inline constexpr Opcode kSetOption{0x0107}; // tess set p1 excache=16M -> component
+inline constexpr Opcode kShutdown{0x0108};  // flush everything and power off
 inline constexpr Opcode kVnodeCreate{0x0110};
 inline constexpr Opcode kVnodeList{0x0111};
 inline constexpr Opcode kVnodeRemove{0x0112};

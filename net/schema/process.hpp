@@ -50,17 +50,17 @@ enum class ConsoleState : uint8_t { Running = 0, Exited = 1, Killed = 2, Stopped
 struct ConsolePollReply {
     Le32 out_length;
     Le32 error_length;
-    unsigned char state;     // ConsoleState
-    unsigned char code;      // exit status, or the signal that killed or stopped it
-    unsigned char out_end;   // 1: no more bytes will come on this stream
+    unsigned char state;   // ConsoleState
+    unsigned char code;    // exit status, or the signal that killed or stopped it
+    unsigned char out_end; // 1: no more bytes will come on this stream
     unsigned char error_end;
-    Le32 input_room;         // bytes kConsoleInput would take now
-    char reason[64];         // NUL-terminated text for deaths that are not the program's own doing
+    Le32 input_room; // bytes kConsoleInput would take now
+    char reason[64]; // NUL-terminated text for deaths that are not the program's own doing
 };
 static_assert(sizeof(ConsolePollReply) == 80);
 
-// kConsoleInput, followed by bytes. Reply: ConsoleInputReply. Bytes before the offset the pComponent
-// already has are skipped, so a repeat is harmless.
+// kConsoleInput, followed by bytes. Reply: ConsoleInputReply. Bytes before the offset the
+// pComponent already has are skipped, so a repeat is harmless.
 struct ConsoleInputRequest {
     Le64 console;
     Le64 offset;
@@ -81,8 +81,9 @@ struct ConsoleResizeRequest {
 };
 static_assert(sizeof(ConsoleResizeRequest) == 16);
 
-// kSignal: to the console's foreground process group (terminal) or the program's group. Linux numbers.
-// console 0: to `pid` of `vnode`. Signal 0 with console != 0 ends the console: SIGHUP, then forget it.
+// kSignal: to the console's foreground process group (terminal) or the program's group. Linux
+// numbers. console 0: to `pid` of `vnode`. Signal 0 with console != 0 ends the console: SIGHUP,
+// then forget it.
 struct SignalRequest {
     Le64 console;
     Le32 vnode;
@@ -92,7 +93,8 @@ struct SignalRequest {
 };
 static_assert(sizeof(SignalRequest) == 24);
 
-// kProcessList: request Le32 vnode (0 = all) + Le32 first index; reply: ProcessEntry[], up to a message full.
+// kProcessList: request Le32 vnode (0 = all) + Le32 first index; reply: ProcessEntry[], up to a
+// message full.
 struct ProcessEntry {
     Le32 vnode;
     Le32 pid;
@@ -101,7 +103,7 @@ struct ProcessEntry {
     Le32 uid;
     unsigned char state; // Linux letter: R S T Z
     unsigned char reserved[3];
-    Le64 start_ns;    // since the component started
+    Le64 start_ns; // since the component started
     Le64 cpu_ns;
     Le64 resident_lines;
     Le64 virtual_pages;
