@@ -2,8 +2,8 @@
 
 #include "base/log.hpp"
 #include "boot/boot_info.hpp"
+#include "boot/kernel_main.hpp"
 #include "kernel/arch/contract.hpp"
-#include "kernel/node/kernel_main.hpp"
 
 namespace tessera::kernel {
 namespace test {

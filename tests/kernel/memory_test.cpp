@@ -166,6 +166,29 @@ KTEST_FATAL(StackOverflow) {
     recurse(0);
 }
 
+KTEST_FATAL(TouchUserMemory) { // SMAP
+    Own<PageTable> t = std::move(*PageTable::create());
+    EXPECT(t->map(VirtAddr(0x400000), *allocate_frame(), {true, true, false}).has_value());
+    t->activate();
+    *reinterpret_cast<volatile int*>(0x400000) = 1;
+}
+
+KTEST_FATAL(IndexOutOfBounds) {
+    static int table[4];
+    volatile unsigned i = 4;
+    table[i] = 1;
+}
+
+[[gnu::noinline]] void overrun(size_t n) {
+    volatile char room[16];
+    volatile char* p = room;
+    for (size_t i = 0; i < n; i++)
+        p[i] = 1;
+}
+KTEST_FATAL(StackSmashed) {
+    overrun(64);
+}
+
 KTEST_FATAL(DoubleFree) {
     int* volatile p = new int(1);
     delete p;

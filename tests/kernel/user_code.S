@@ -58,5 +58,14 @@ user_code_begin:
     syscall
     jmp 2b
     .balign 64
+    // 512: read a word for ever
+3:  mov 0x600000, %rbx
+    jmp 3b
+    .balign 64
+    // 576: touch a page after the other, upward from rbx
+4:  mov (%rbx), %rax
+    add $4096, %rbx
+    jmp 4b
+    .balign 64
 user_code_end:
     .section .note.GNU-stack, "", @progbits

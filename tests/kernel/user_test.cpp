@@ -2,9 +2,12 @@
 #include <memory>
 
 #include "base/log.hpp"
+#include "kernel/arch/contract.hpp"
 #include "kernel/arch/user.hpp"
+#include "kernel/arch/x86_64/apic.hpp"
 #include "kernel/mm/frames.hpp"
 #include "kernel/mm/user_space.hpp"
+#include "kernel/sched/scheduler.hpp"
 #include "kernel/sync/event.hpp"
 #include "kernel/sync/thread.hpp"
 #include "tests/kernel/ktest.hpp"
@@ -158,6 +161,87 @@ KTEST(FloatingPointStaysWithItsThread) {
     }
     for (Thread* t : threads)
         t->join();
+}
+
+// Unmapping takes effect on a processor that runs in the table right now.
+KTEST(UnmapReachesOtherProcessors) {
+    World w;
+    PageTable::activate_kernel_only();
+    VirtAddr shared(0x600000);
+    EXPECT(w.table->map(shared, w.stack, {true, false, false}).has_value());
+    for (int round = 0; round < 20; round++) {
+        std::atomic<bool> running{false}, unmapped{false};
+        Thread* t = *Thread::start("reader", [&] {
+            w.table->activate();
+            auto c = std::make_unique<UserContext>();
+            w.aim(*c, 8);
+            running.store(true);
+            UserExit e = arch::run_user(*c);
+            EXPECT(unmapped.load());
+            EXPECT(e.reason == UserExitReason::PageFault && e.address == VirtAddr(0x600000));
+            PageTable::activate_kernel_only();
+        });
+        while (!running.load())
+            Thread::sleep_until(Thread::now() + microseconds(100));
+        Thread::sleep_until(Thread::now() + milliseconds(1));
+        unmapped.store(true);
+        EXPECT(w.table->unmap(shared).has_value());
+        t->join();
+        EXPECT(w.table->map(shared, w.stack, {true, false, false}).has_value());
+    }
+}
+
+std::atomic<unsigned> polls_from_user{0};
+
+KTEST(InterruptInUserModePolls) {
+    arch::IrqVector v = *arch::allocate_irq([] {});
+    World w;
+    PageTable::activate_kernel_only();
+    set_idle_poll([] {
+        polls_from_user.fetch_add(1);
+        return kNever;
+    });
+    std::atomic<int> cpu{-1};
+    Thread* t = *Thread::start("user", [&] {
+        w.table->activate();
+        auto c = std::make_unique<UserContext>();
+        w.aim(*c, 1);
+        cpu.store(static_cast<int>(arch::cpu_id()));
+        EXPECT(arch::run_user(*c).reason == UserExitReason::Kicked);
+        PageTable::activate_kernel_only();
+    });
+    while (cpu.load() < 0)
+        Thread::sleep_until(Thread::now() + milliseconds(1));
+    unsigned before = polls_from_user.load();
+    for (int i = 0; i < 10; i++) {
+        for (unsigned k = 0; k < arch::cpu_count(); k++)
+            arch::send_ipi(k, v.vector);
+        Thread::sleep_until(Thread::now() + milliseconds(2));
+    }
+    EXPECT(polls_from_user.load() >= before + 10);
+    t->kick(KickKind::Kill);
+    t->join();
+    set_idle_poll(nullptr);
+}
+
+KTEST(PageFaultTime) {
+    World w;
+    auto c = std::make_unique<UserContext>();
+    constexpr int kPages = 2000;
+    uint64_t at = 0x10000000;
+    w.aim(*c, 9);
+    c->registers.rbx = at;
+    Nanos start = Thread::now();
+    for (int i = 0; i < kPages; i++) {
+        UserExit e = arch::run_user(*c);
+        if (e.reason != UserExitReason::PageFault || e.address != VirtAddr(at)) {
+            EXPECT(!"wrong fault");
+            break;
+        }
+        EXPECT(w.table->map(e.address, w.stack, {true, false, false}).has_value());
+        at += kPageSize;
+    }
+    LOG(Info, "test", "user fault, map and return %ld ns", (Thread::now() - start).value / kPages);
 }
 
 KTEST(NullSystemCallTime) {
