@@ -17,7 +17,8 @@ TEST(ExCache, AnonymousMemoryStartsAsZeros) {
 TEST(ExCache, WhatDoesNotFitComesBackFromTheOwner) {
     MemoryWorld w({.lines = 32});
     pmon::Space* s = w.new_space();
-    for (uint64_t i = 0; i < 200; i++) ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i + 1)) << i;
+    for (uint64_t i = 0; i < 200; i++)
+        ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i + 1)) << i;
     for (int round = 0; round < 2; round++)
         for (uint64_t i = 0; i < 200; i++)
             ASSERT_EQ(w.get(*s, 0x10000 + i * kPageSize), i + 1) << i;
@@ -83,7 +84,8 @@ TEST(ExCache, FileTextIsFetchedOnceAndCopiedOnWrite) {
     std::byte* at = *w.touch(*a, 0x402000, false, partial);
     EXPECT_EQ(at[9], std::byte('x'));
     EXPECT_EQ(at[10], std::byte(0));
-    w.cache->patch_file(kVnode, FileId(11), Generation(1), kPageSize, bytes_of(std::string_view("zz")));
+    w.cache->patch_file(kVnode, FileId(11), Generation(1), kPageSize,
+                        bytes_of(std::string_view("zz")));
     EXPECT_EQ(**w.touch(*a, 0x401000, false, mapping), std::byte('z'));
     EXPECT_TRUE(w.cache->destroy_space(*a));
     EXPECT_TRUE(w.cache->destroy_space(*b));
@@ -133,7 +135,8 @@ TEST(ExCache, WithoutCreditAFaultFails) {
     pmon::Space* s = w.new_space();
     Result<void> last;
     uint64_t n = 0;
-    for (; n < 100 && last; n++) last = w.put(*s, 0x10000 + n * kPageSize, n);
+    for (; n < 100 && last; n++)
+        last = w.put(*s, 0x10000 + n * kPageSize, n);
     EXPECT_EQ(last.error(), Error::NoMemory);
     EXPECT_EQ(n, 41u);
     EXPECT_EQ(w.get(*s, 0x10000 + 5 * kPageSize), 5u);
@@ -146,7 +149,8 @@ TEST(ExCache, WithoutCreditAFaultFails) {
 TEST(ExCache, ALostOwnerIsSaidSo) {
     MemoryWorld w({.lines = 32});
     pmon::Space* s = w.new_space();
-    for (uint64_t i = 0; i < 100; i++) ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i));
+    for (uint64_t i = 0; i < 100; i++)
+        ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i));
     w.cache->owner_dead(roce::Ipv4(0x0a000002));
     EXPECT_EQ(w.get(*s, 0x10000).error(), Error::Lost);
     EXPECT_TRUE(w.cache->destroy_space(*s));
@@ -158,12 +162,14 @@ TEST(ExCache, ALostOwnerIsSaidSo) {
 TEST(ExCache, ShrinksAndGrowsWhileRunning) {
     MemoryWorld w({.lines = 128});
     pmon::Space* s = w.new_space();
-    for (uint64_t i = 0; i < 120; i++) ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i));
+    for (uint64_t i = 0; i < 120; i++)
+        ASSERT_TRUE(w.put(*s, 0x10000 + i * kPageSize, i));
     EXPECT_FALSE(w.cache->set_limit(10));
     EXPECT_TRUE(w.cache->set_limit(40));
     EXPECT_TRUE(w.run([&] { return w.cache->counters().lines <= 40; }));
     EXPECT_TRUE(w.cache->set_limit(300));
-    for (uint64_t i = 0; i < 120; i++) ASSERT_EQ(w.get(*s, 0x10000 + i * kPageSize), i);
+    for (uint64_t i = 0; i < 120; i++)
+        ASSERT_EQ(w.get(*s, 0x10000 + i * kPageSize), i);
     EXPECT_TRUE(w.cache->destroy_space(*s));
 }
 

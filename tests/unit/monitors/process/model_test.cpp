@@ -68,7 +68,8 @@ void model(const Run& o) {
             uint64_t first = any_page(), pages = 1 + random.next() % 6;
             p.space->generation++;
             ASSERT_TRUE(surely([&] { return w.cache->discard(*p.space, first, pages); }));
-            for (uint64_t i = 0; i < pages; i++) p.memory.erase(first + i);
+            for (uint64_t i = 0; i < pages; i++)
+                p.memory.erase(first + i);
         } else if (what < 93) {
             uint64_t area = random.next() % 2, pages = 1 + random.next() % 6;
             uint64_t from = kAreas[area] + random.next() % (kPages / 2 - 6);

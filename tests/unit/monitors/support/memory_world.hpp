@@ -1,5 +1,5 @@
-// A process monitor's cache and a memory monitor, each with a real SoftPort and a real rpc::Node, on
-// a switch with faults, under virtual time.
+// A process monitor's cache and a memory monitor, each with a real SoftPort and a real rpc::Node,
+// on a switch with faults, under virtual time.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,7 +27,8 @@ inline constexpr NodeId kMemoryNode{4};
 class MachineFrames final : public env::FramePool {
   public:
     explicit MachineFrames(uint64_t total) : memory_(total * kPageSize), shares_(total) {
-        for (uint64_t i = total; i > 0; i--) free_.push_back(i);
+        for (uint64_t i = total; i > 0; i--)
+            free_.push_back(i);
     }
     Result<env::FrameNo> allocate() override {
         if (free_.empty()) return Fail(Error::NoMemory);
@@ -115,8 +116,8 @@ class FakeFiles final : public mmon::PageProvider {
         std::string& text = files[f.value];
         size_t at = page.value * kPageSize;
         if (at < text.size())
-            text.replace(at, std::min(kPageSize, text.size() - at), text_of(data),
-                         0, std::min(kPageSize, text.size() - at));
+            text.replace(at, std::min(kPageSize, text.size() - at), text_of(data), 0,
+                         std::min(kPageSize, text.size() - at));
         puts++;
         done({});
     }
@@ -158,10 +159,11 @@ struct WorldOptions {
 class MemoryWorld {
   public:
     explicit MemoryWorld(const WorldOptions& o)
-        : net(o.seed), m(net, 0x0a000002, {rpc::NodeKind::Memory, kMemoryNode, Incarnation(9)},
-                         o.memory_frames, o.seed + 1),
-          p(net, 0x0a000001, {rpc::NodeKind::Process, kProcessNode, Incarnation(5)},
-            o.lines + 64, o.seed + 2),
+        : net(o.seed),
+          m(net, 0x0a000002, {rpc::NodeKind::Memory, kMemoryNode, Incarnation(9)}, o.memory_frames,
+            o.seed + 1),
+          p(net, 0x0a000001, {rpc::NodeKind::Process, kProcessNode, Incarnation(5)}, o.lines + 64,
+            o.seed + 2),
           files(m.frames) {
         if (getenv("TEST_LOG")) log_to_stderr("test");
         mmon::MemoryMonitorOptions mo;
