@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "monitors/process/posix/abi.hpp"
 #include "monitors/process/posix/fs/file_system.hpp"
 
 namespace tessera::posix::test {

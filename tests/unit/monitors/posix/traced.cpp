@@ -98,8 +98,9 @@ class Tracer {
             ptrace(PTRACE_SINGLESTEP, pid, 0, 0);
             int status = 0;
             if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) return -ESRCH;
+            if (status >> 16) continue; // a fork event: the call has not returned yet
             ptrace(PTRACE_GETREGS, pid, 0, &r);
-            if (r.rip != kStub) break; // a stray stop (SIGSTOP of a kick, fork event) comes again
+            if (r.rip != kStub) break; // else a stray stop: the SIGSTOP of a kick
         }
         long result = static_cast<long>(r.rax);
         ptrace(PTRACE_SETREGS, pid, 0, &saved);
@@ -532,7 +533,8 @@ UserExit run_user(UserContext& context) {
         e.reason = UserExitReason::PageFault;
         e.address = VirtAddr(reinterpret_cast<uint64_t>(info.si_addr));
         e.present = info.si_code == SEGV_ACCERR;
-    } else if (signal != SIGSTOP) {
+    } else if (signal == SIGFPE || signal == SIGILL || signal == SIGTRAP || signal == SIGSEGV || signal == SIGBUS) {
+        // Others are the host's (SIGCHLD of a traced child, a kick's SIGSTOP): nothing happened.
         e.reason = UserExitReason::Exception;
         e.vector = signal == SIGFPE    ? kDivideError
                    : signal == SIGILL  ? kInvalidOpcode
