@@ -3,6 +3,7 @@
 
 #include <google/protobuf/message_lite.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -33,12 +34,13 @@ void call_proto(rpc::Peer& peer, rpc::Opcode op, const google::protobuf::Message
                 Nanos deadline, F done) {
     std::string bytes = request.SerializeAsString();
     peer.call(op, bytes_of(std::string_view(bytes)), {}, {deadline, true},
-              [done = std::move(done)](Result<Bytes> in) mutable {
-                  if (!in) return done(Result<Reply>(Fail(in.error())));
+              // On the heap: what managers capture does not fit inline.
+              [done = std::make_unique<F>(std::move(done))](Result<Bytes> in) {
+                  if (!in) return (*done)(Result<Reply>(Fail(in.error())));
                   Reply m;
                   if (!m.ParseFromArray(in->data(), static_cast<int>(in->size())))
-                      return done(Result<Reply>(Fail(Error::Malformed)));
-                  done(Result<Reply>(std::move(m)));
+                      return (*done)(Result<Reply>(Fail(Error::Malformed)));
+                  (*done)(Result<Reply>(std::move(m)));
               });
 }
 

@@ -270,9 +270,9 @@ Result<void> Session::run(const schema::StreamOp& op) {
             return {};
         }
         case StreamKind::Share: {
-            if (bad_range(first, 1)) return Fail(Error::Malformed);
+            if (bad_range(first, 1) || bad_range(pages, 1)) return Fail(Error::Malformed);
             MemoryObject* from = TRY(find(id));
-            TRY(find(other))->share_page_from(*from, first);
+            TRY(find(other))->share_page_from(*from, first, pages);
             return {};
         }
         case StreamKind::Move:

@@ -72,6 +72,7 @@ Result<Sequence> PageClient::write_back(ObjectId object, PageNo page, Bytes data
     r.op.first = page.value;
     r.op.sequence = next_;
     r.data = data;
+    r.rkey = g->rkey; // the object may be gone from here before it is sent
     r.token = token;
     r.credits = credits;
     records_.push_back(r);
@@ -85,12 +86,10 @@ bool PageClient::post_record(Record& r) {
     roce::WorkRequest wr;
     wr.id = kStreamTag | r.op.sequence;
     if (static_cast<StreamKind>(r.op.kind.get()) == StreamKind::None) {
-        Grant* g = grant(ObjectId(r.op.object), PageNo(r.op.first));
-        if (!g || !g->rkey) return false; // on_grant posts on
         wr.op = roce::Op::WriteImmediate;
         wr.pieces[0] = r.data;
         wr.remote_address = r.op.first << kPageShift;
-        wr.rkey = g->rkey;
+        wr.rkey = r.rkey;
     } else {
         wr.op = roce::Op::Send;
         wr.pieces[0] = bytes_of(r.op);

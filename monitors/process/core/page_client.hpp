@@ -138,6 +138,7 @@ class PageClient final : roce::QpEvents {
     struct Record {
         schema::StreamOp op; // kind None: a write-back
         Bytes data;
+        roce::Rkey rkey;
         uint64_t token = 0;
         uint32_t credits = 0;
         bool refused = false;

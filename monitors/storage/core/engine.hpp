@@ -58,7 +58,9 @@ class Engine final : public IndexListener, public LogListener {
     Attributes attributes(const Object& o) const;
     static bool permitted(const Credentials& who, const Object& o, uint8_t mask);
     static ObjectItem item_of(const Object& o);
-    bool can_commit() const { return log.failed() || log.can_append(kMaxRecord); }
+    bool can_commit() const { // or is refused at once
+        return options.read_only || log.failed() || log.can_append(kMaxRecord);
+    }
     Result<void> may_change() const; // ReadOnly, Io
     Result<void> room_for(size_t memory, size_t snapshot_bytes);
     // Applies and logs `record`, and clears it. The objects named become dirty for fsync.

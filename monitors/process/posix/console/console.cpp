@@ -97,12 +97,12 @@ Result<uint64_t> Console::input(uint64_t offset, Bytes data, bool end) {
             data = data.subspan(taken - offset);
     }
     // One client at a time feeds a console, in order; two at once would only mix their own bytes.
-    size_t n = data.empty() ? 0 : terminal_ ? terminal_->input(data) : input_->offer(data);
+    bool nobody_reads = input_ && input_->ended();
+    size_t n = data.size();
+    if (!data.empty() && !nobody_reads) n = terminal_ ? terminal_->input(data) : input_->offer(data);
     if (n == data.size() && end && input_) input_->end();
     MutexGuard guard(mutex_);
-    taken_ += n;
-    if (input_ && input_->ended() && !terminal_) taken_ += data.size() - n; // nobody will read it
-    return taken_;
+    return taken_ += n;
 }
 
 Result<void> Console::resize(uint16_t rows, uint16_t columns) {

@@ -100,6 +100,7 @@ class Task final : public Object {
         Nanos deadline{};
     } restart;
 
+    bool exiting = false; // exit(2): only this task
     uint64_t clear_child_tid = 0;
     uint64_t robust_list = 0;
 

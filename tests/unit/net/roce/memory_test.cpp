@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
+#include "net/roce/id_table.hpp"
 #include "net/wire/roce.hpp"
 #include "tests/unit/net/roce/endpoints.hpp"
 
@@ -109,6 +111,30 @@ TEST(Rkeys, TheThirdBadUseClosesTheConnection) {
     ASSERT_EQ(p.b.events.disconnected.size(), 1u);
     EXPECT_EQ(p.b.events.disconnected[0], Error::NotPermitted);
     EXPECT_EQ(p.b.port->counters().access_errors, 3u);
+}
+
+TEST(IdTable, AgreesWithAMapThroughInsertionsAndRemovals) {
+    IdTable<int> table(40);
+    std::map<uint32_t, int*> model;
+    std::array<int, 64> values{};
+    SeededRandom dice(9);
+    for (int i = 0; i < 20000; i++) {
+        auto id = static_cast<uint32_t>(1 + dice.next() % 61) * 0x10001; // collides a lot
+        if (model.contains(id)) {
+            table.erase(id);
+            model.erase(id);
+        } else if (!table.full()) {
+            table.insert(id, values[id & 63]);
+            model[id] = &values[id & 63];
+        }
+        ASSERT_EQ(table.count(), model.size());
+        for (uint32_t k = 1; k <= 61; k++) {
+            auto at = model.find(k * 0x10001);
+            ASSERT_EQ(table.find(k * 0x10001), at == model.end() ? nullptr : at->second);
+        }
+        table.erase(0x7fff0000); // not there
+    }
+    EXPECT_EQ(table.find(0), nullptr);
 }
 
 // 4 KiB pages in a map; writes are gathered aside and swapped in when whole.
