@@ -42,6 +42,7 @@ class KernelThread final : public Thread {
     uint64_t root = 0; // the user table it wants; 0: any
     unsigned cpu = 0;  // where it runs, or last ran
     bool idle = false;
+    bool urgent = false;             // goes to the front of the queue: the poll threads
     std::atomic<bool> on_cpu{false}; // its stack is in use
 
     char label[16] = {};

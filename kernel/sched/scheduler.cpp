@@ -159,7 +159,7 @@ bool anything_ready() {
 
 void append(CpuQueue& q, KernelThread& t) {
     SpinGuard guard(q.lock);
-    q.ready.push_back(t);
+    t.urgent ? q.ready.push_front(t) : q.ready.push_back(t);
     q.ready_count.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -213,6 +213,7 @@ void hand_to_poller(CpuQueue& q) {
 
 void poll_thread(unsigned cpu) {
     Event& work = *queues[cpu].poll_event;
+    KernelThread::me().urgent = true;
     for (;;) {
         work.wait();
         arch::cpus[cpu].irq_marked.store(false);
