@@ -13,6 +13,7 @@
 #include "kernel/arch/x86_64/trap.hpp"
 #include "kernel/mm/kernel_map.hpp"
 #include "kernel/sched/internal.hpp"
+#include "kernel/sched/queue.hpp"
 #include "kernel/sync/event.hpp"
 
 extern "C" {
@@ -22,6 +23,9 @@ extern const char initial_stack_top[];
 
 namespace tessera::kernel {
 namespace sched {
+
+std::array<CpuQueue, arch::kMaxCpus> queues;
+
 namespace {
 
 constexpr Nanos kSlice = milliseconds(4);
@@ -31,47 +35,7 @@ constexpr Nanos kWakeGranularity = microseconds(500);
 
 constexpr Nanos kSpreadDelay = microseconds(100);
 
-struct CpuQueue {
-    Spinlock lock; // guards ready
-    List<KernelThread, &KernelThread::run_link> ready;
-    std::atomic<unsigned> ready_count{0};
-
-    Spinlock timer_lock; // guards sleepers, in order of wake_at
-    List<KernelThread, &KernelThread::timer_link> sleepers;
-
-    // This CPU's own, interrupts off.
-    KernelThread* idle_thread = nullptr;
-    KernelThread* previous = nullptr; // whom we switched from
-    Nanos programmed = kNever;        // what the timer is set to
-    Nanos slice_end = kNever;
-    Nanos spread_at = kNever;
-    Nanos switched_at{0};
-    uint64_t switches = 0;
-    std::atomic<int64_t> idle_nanos{0};
-    std::atomic<bool> halted{false};
-    Event* poll_event = nullptr; // of its poll thread
-};
-
-std::array<CpuQueue, arch::kMaxCpus> queues;
 bool started = false;
-
-std::atomic<PollHook> poll_hook{nullptr};
-std::atomic<int64_t> poll_at{INT64_MAX}; // when the hook wants CPU 0 again
-std::atomic<bool> poll_requested{false};
-
-KernelThread* running() {
-    return static_cast<KernelThread*>(arch::current_thread());
-}
-CpuQueue& here() {
-    return queues[arch::cpu_id()];
-}
-
-// Sets the timer if `deadline` is earlier than what it is set to. Interrupts off.
-void program(CpuQueue& q, Nanos deadline) {
-    if (deadline >= q.programmed) return;
-    q.programmed = deadline;
-    arch::set_timer(deadline);
-}
 
 // A time slice runs only while somebody waits for the CPU.
 void arm_slice(CpuQueue& q) {
@@ -93,20 +57,6 @@ void spread(CpuQueue& q, Nanos now) {
         if (q.ready_count.load() > 1) q.spread_at = now + kSpreadDelay;
         return;
     }
-}
-
-void run_poll_hook() {
-    PollHook hook = poll_hook.load();
-    if (!hook) return;
-    Nanos next = hook();
-    poll_at.store(next.value);
-    uint64_t saved = arch::irq_save();
-    if (arch::cpu_id() == 0) {
-        program(queues[0], next);
-    } else if (next != kNever) {
-        arch::send_ipi(0, arch::kVectorWakeUp); // CPU 0 keeps the time
-    }
-    arch::irq_restore(saved);
 }
 
 // After a switch, on the new thread's stack: the old one's is no longer in use.
@@ -201,24 +151,6 @@ void remove_sleeper(KernelThread& t) {
     CpuQueue& q = queues[t.timer_cpu];
     SpinGuard guard(q.timer_lock);
     if (t.timer_link.linked()) q.sleepers.remove(t);
-}
-
-// Marks work for the poll hook after a device interrupt or a poll deadline.
-void hand_to_poller(CpuQueue& q) {
-    if (running()->idle || !poll_hook.load(std::memory_order_relaxed))
-        return; // the idle loop looks itself
-    if (q.poll_event) q.poll_event->signal();
-    arch::this_cpu().reschedule.store(true);
-}
-
-void poll_thread(unsigned cpu) {
-    Event& work = *queues[cpu].poll_event;
-    KernelThread::me().urgent = true;
-    for (;;) {
-        work.wait();
-        arch::cpus[cpu].irq_marked.store(false);
-        run_poll_hook();
-    }
 }
 
 void init_thread(KernelThread& t, const char* name) {
@@ -339,15 +271,7 @@ void on_timer() {
     } else if (q.slice_end != kNever) {
         program(q, q.slice_end);
     }
-    if (arch::cpu_id() == 0) {
-        Nanos poll{poll_at.load()};
-        if (poll <= now) {
-            poll_at.store(INT64_MAX);
-            arch::this_cpu().irq_marked.store(true);
-        } else if (poll != kNever) {
-            program(q, poll);
-        }
-    }
+    poll_on_timer(q, now);
 }
 
 void on_wake_up() {
@@ -357,14 +281,7 @@ void on_wake_up() {
         if (q.ready_count.load() > 0 && arch::now() - q.switched_at > kWakeGranularity)
             arch::this_cpu().reschedule.store(true);
     }
-    if (arch::cpu_id() == 0) {
-        Nanos poll{poll_at.load()};
-        if (poll_requested.exchange(false) || poll <= arch::now()) {
-            arch::this_cpu().irq_marked.store(true);
-        } else {
-            program(q, poll);
-        }
-    }
+    poll_on_wake_up(q);
 }
 
 void preempt_point() {
@@ -379,7 +296,7 @@ bool before_user() {
     arch::Cpu& cpu = arch::this_cpu();
     if (cpu.irq_marked.load(std::memory_order_relaxed)) {
         cpu.irq_marked.store(false);
-        if (poll_hook.load()) {
+        if (poll_hook_set()) {
             arch::irq_enable();
             run_poll_hook();
             arch::irq_disable();
@@ -406,7 +323,7 @@ void run_cpu() {
             schedule();
             continue;
         }
-        if (cpu.irq_marked.load() || (me == 0 && poll_at.load() <= arch::now().value)) continue;
+        if (cpu.irq_marked.load() || (me == 0 && poll_due())) continue;
         q.halted.store(true);
         if (!anything_ready()) {
             Nanos before = arch::now();
@@ -482,29 +399,7 @@ void set_thread_root(uint64_t root) {
     arch::load_root(root);
 }
 
-// One per CPU: polls when an interrupt found a kernel thread running.
-void start_poll_threads() {
-    for (unsigned i = 0; i < arch::cpu_count(); i++) {
-        if (queues[i].poll_event) continue;
-        queues[i].poll_event = new Event;
-        Result<Thread*> t = Thread::start("poll", [i] { poll_thread(i); });
-        ASSERT(t);
-        (*t)->detach();
-    }
-}
-
 } // namespace sched
-
-void set_idle_poll(PollHook hook) {
-    sched::start_poll_threads();
-    sched::poll_hook.store(hook);
-    request_poll();
-}
-
-void request_poll() {
-    sched::poll_requested.store(true);
-    arch::send_ipi(0, arch::kVectorWakeUp); // CPU 0 itself too: it may be in the middle of anything
-}
 
 CpuTimes cpu_times(unsigned cpu) {
     ASSERT(cpu < arch::cpu_count());
