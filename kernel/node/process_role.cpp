@@ -103,15 +103,15 @@ class ProcessRole final : public RoleMonitor,
             return done({});
         }
         mounts_[m.vnode.id].mount = m;
-        auto job = std::make_shared<MountJob>(m, std::move(done));
+        auto job = make_ref<MountJob>(m, std::move(done));
         worker("mount", [this, job] { mount(*job); });
     }
 
     void on_unmount(VnodeId vnode, cluster::Done done) override {
-        auto kept = std::make_shared<cluster::Done>(std::move(done));
+        auto kept = make_ref<KeptDone>(std::move(done));
         worker("unmount", [this, vnode, kept] {
             unmount(vnode);
-            (void)component_.shard().post([kept] { (*kept)({}); });
+            (void)component_.shard().post([kept] { kept->done({}); });
         });
     }
 
@@ -137,14 +137,14 @@ class ProcessRole final : public RoleMonitor,
     }
 
     void on_shutdown(cluster::Done done) override {
-        auto kept = std::make_shared<cluster::Done>(std::move(done));
+        auto kept = make_ref<KeptDone>(std::move(done));
         worker("shutdown", [this, kept] {
             for (posix::Vnode* v : all()) {
                 (void)v->stop(kernel::Thread::now() + seconds(5));
                 (void)files_.sync_all(v->id());
             }
             (void)component_.shard().post([this, kept] {
-                (*kept)({});
+                kept->done({});
                 component_.power_off_soon();
             });
         });
@@ -228,7 +228,15 @@ class ProcessRole final : public RoleMonitor,
         cluster::Mount mount;
         Own<posix::Vnode> vnode; // none while the mount is under way
     };
-    struct MountJob {
+    struct Patch final : RefCounted {
+        std::vector<std::byte> data;
+    };
+    // A completion on its way through a thread.
+    struct KeptDone final : RefCounted {
+        explicit KeptDone(cluster::Done d) : done(std::move(d)) {}
+        cluster::Done done;
+    };
+    struct MountJob final : RefCounted {
         MountJob(const cluster::Mount& m, cluster::Done d) : mount(m), done(std::move(d)) {}
         cluster::Mount mount;
         cluster::Done done;
@@ -359,12 +367,13 @@ class ProcessRole final : public RoleMonitor,
 
     // A write or truncation through this component: mapped lines of the file follow. Any thread.
     void patch(VnodeId v, posix::FileRef f, uint64_t offset, Bytes data) {
-        auto copy = std::make_shared<std::vector<std::byte>>(data.begin(), data.end());
+        auto copy = make_ref<Patch>();
+        copy->data.assign(data.begin(), data.end());
         (void)component_.shard().post([this, v, f, offset, copy] {
-            if (copy->empty()) // truncated at offset
+            if (copy->data.empty()) // truncated at offset
                 cache_->drop_file(v, f.id, f.generation, offset / kPageSize, UINT64_MAX >> 12);
             else
-                cache_->patch_file(v, f.id, f.generation, offset, *copy);
+                cache_->patch_file(v, f.id, f.generation, offset, copy->data);
         });
     }
 
