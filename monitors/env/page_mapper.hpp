@@ -22,6 +22,7 @@ struct PageRights {
 
 class PageMapper {
   public:
+    // If it is current on this CPU, it is left first; it is current on no other.
     virtual ~PageMapper() = default;
     // `page` is the user virtual address, page aligned. Replaces what was mapped. NoMemory.
     virtual Result<void> map(uint64_t page, FrameNo frame, PageRights rights) = 0;

@@ -75,7 +75,7 @@ enum class StreamKind : uint16_t {
     VregionOpen = 3,   // object, first = any page in it: answered by PageGrant
     Discard = 4,       // object, first, pages: become holes
     Fork = 5,          // object = parent, other = the new child, which shares every page
-    Share = 6,         // object = from, other = to, first = page: `to` gets from's page
+    Share = 6,         // object = from, first = its page; other = to, pages = its page: both share
     Move = 7,          // object, first, pages, other = new first page; the target is overwritten
     CreditRequest = 8, // pages = how many; granted as far as possible (granted in PageStatus)
     CreditReturn = 9,  // pages = how many (returned in PageStatus)

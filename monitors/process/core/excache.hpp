@@ -102,14 +102,16 @@ class ExCache final : PageEvents, LineProbe {
 
     // Spaces. NoDevice: the vNode has no owner here; Again: no room in the stream now, or (fork) a
     // copy into the parent's memory is running: try again soon; Lost.
-    Result<Space*> create_space(VnodeId vnode, Own<env::PageMapper> mapper);
-    Result<Space*> fork_space(Space& parent, Own<env::PageMapper> mapper);
+    Result<Space*> create_space(VnodeId vnode, Own<env::PageMapper>& mapper);
+    // `mapper` is taken only if Ok.
+    Result<Space*> fork_space(Space& parent, Own<env::PageMapper>& mapper);
     Result<void> destroy_space(Space& space); // Again
 
     // Objects behind mappings. Each call takes a reference. NoDevice, Again.
     Result<CacheObject*> file_object(VnodeId vnode, FileId file, Generation generation);
     Result<CacheObject*> shared_object(VnodeId vnode);
-    void hold(CacheObject& o) { o.references++; }
+    static void hold(CacheObject& o) { o.references++; } // any thread that holds one
+    static void hold_source(CacheObject* o) { hold(*o); }
     Result<void> release(
         CacheObject& o); // Again: not released; a shared object's end needs the stream
 
@@ -122,7 +124,7 @@ class ExCache final : PageEvents, LineProbe {
     // become absent. move: private pages change their place, what was there goes. Again.
     void unmap(Space& space, uint64_t first, uint64_t pages);
     Result<void> discard(Space& space, uint64_t first, uint64_t pages);
-    Result<void> discard_shared(CacheObject& object, uint64_t first, uint64_t pages);
+    Result<void> discard_object(CacheObject& object, uint64_t first, uint64_t pages);
     Result<void> move(Space& space, uint64_t first, uint64_t pages, uint64_t to);
 
     // Files. patch: the home has accepted this write, cached lines follow. drop: lines of the range
@@ -175,31 +177,44 @@ class ExCache final : PageEvents, LineProbe {
     void resolve_object(PageRequest& r, CacheObject& object, uint64_t page);
     void resolve_line(PageRequest& r, CacheObject& object, uint64_t page, Line& line);
     void resolve_source(PageRequest& r);
-    void make_private(PageRequest& r, Line* source, bool zero);
-    bool make_writable(PageRequest& r, CacheObject& object, uint64_t page, Line*& line);
+    void zero_fill(PageRequest& r, CacheObject& object, uint64_t page);
+    void copy_source(PageRequest& r, Line& source);
+    Line* make_writable(PageRequest& r, CacheObject& object, uint64_t page, Line& line);
+    Line* new_dirty_line(PageRequest& r, CacheObject& object, uint64_t page, bool needs_credit);
     void finish(PageRequest& r, Result<void> how);
-    void finish_with(PageRequest& r, Line& line, bool may_write);
-    void wait_on(Line& line, PageRequest& r);
-    void wait_for_line(PageRequest& r);
-    void wait_for_credit(PageRequest& r);
-    void retry_waiters(Waiting& list);
-    bool credit_for(PageRequest& r, CacheObject& object);
+    void finish_with(PageRequest& r, Line& line);
+    void park(PageRequest& r, Waiting& list, PageRequest::Where where);
+    void wake(Waiting& list);
+    void run();
 
     // fill.cpp: lines that are on their way.
-    void start_fill(CacheObject& object, uint64_t page, Line& line);
+    struct FetchOp {
+        std::array<LineId, schema::kMaxFetchPages> lines;
+        uint32_t count = 0; // 0: free
+        PageClient* client = nullptr;
+    };
+    Line* start_fill(CacheObject& object, uint64_t page);
     void issue_fill(Line& line);
+    bool issue_fetch(std::span<Line* const> lines);
+    Line* filling_line(CacheObject& object, uint64_t page);
     void prefetch(CacheObject& object, uint64_t after);
     void filled(Line& line, Result<void> how);
-    void retry_later(Line& line);
+    void retry_later(Line& line, Nanos delay);
     void run_retries();
 
     // lines.cpp: names, mappings, states.
-    Line* take_line(bool reclaim = true);
+    bool line_available() const { return standby_count_ > 0 || used_ < limit_; }
+    Line* take_line();
     void free_line(Line& line);
     void add_name(Line& line, CacheObject& object, uint64_t page);
     void remove_name(Line& line, CacheObject& object, uint64_t page);
-    void drop_entry(CacheObject& object, uint64_t page, PageEntry entry);
+    void drop_names(Line& line);
+    PageEntry entry(CacheObject& object, uint64_t page) { return {object.pages.get(page)}; }
+    void set_entry(CacheObject& object, uint64_t page, PageEntry e) {
+        object.pages.set(page, e.value());
+    }
     void set_state(Line& line, LineState s);
+    void enter_standby(Line& line);
     void leave_standby(Line& line);
     void drop_credit(Line& line);
     Result<void> map_line(Space& space, uint64_t page, Line& line, env::PageRights rights);
@@ -210,19 +225,24 @@ class ExCache final : PageEvents, LineProbe {
 
     // reclaim.cpp: cleaning and eviction.
     void balance();
+    bool clean(Line& line);
     bool start_write_back(Line& line);
     bool start_store(Line& line);
-    void evict(Line& line);
-    void written(Line& line, Result<void> how, uint32_t credits);
+    void settle_clean(Line& line);
+    bool too_dirty(const PageClient& c) const;
     uint32_t clean_target() const;
     uint32_t minimum() const;
 
     CacheObject* new_object(ObjectKind kind, ObjectId id, PageClient* client);
     void free_object(CacheObject& o);
-    void drop_all_lines(CacheObject& o);
+    bool drop_entries(CacheObject& o, uint64_t first, uint64_t pages);
+    void abandon_lines(PageClient& c);
+    void add_lines(uint32_t n);
+    Sequence submit(PageClient& c, schema::StreamKind kind, ObjectId object, ObjectId other = {},
+                    uint64_t first = 0, uint64_t pages = 0);
+    void sweep();
     CacheObject* find_file(VnodeId vnode, FileId file, Generation g);
     Vnode* vnode(VnodeId id);
-    void note_structural(CacheObject& o, Sequence s) { o.structural = s; }
     Line& line(LineId id) { return lines_[id]; }
 
     roce::Port& port_;
@@ -256,7 +276,11 @@ class ExCache final : PageEvents, LineProbe {
     uint32_t writing_ = 0;
     uint32_t standby_count_ = 0;
     uint32_t pins_ = 0;
-    bool more_ = false;
+    bool running_ = false;
+    bool sweep_due_ = false;
+    bool exhausted_ = false;  // the policy found nothing, and nothing has changed since
+    bool dirty_only_ = false; // what candidate() accepts
+    std::vector<FetchOp> fetches_;
     ExCacheCounters counters_;
 };
 

@@ -71,7 +71,8 @@ class CacheObject {
     PageRadix pages;              // of PageEntry
     Sequence structural = 0;      // last stream operation that changed which pages M holds
     Sequence forked = 0;          // last Fork with this object as the parent
-    uint32_t references = 0;
+    // Whoever holds one may take another in any thread; the last one goes in the shard.
+    std::atomic<uint32_t> references{0};
     uint32_t lines = 0;         // entries that are in a line
     uint64_t next_expected = 0; // sequential detection: the page after the last miss
     bool lost = false;
@@ -127,12 +128,13 @@ struct Line {
     LineId id = 0;
     env::FrameNo frame;
     LineState state = LineState::Free;
-    bool referenced = false; // used since the policy last looked
-    bool standby = false;    // clean, unmapped, first to be reused; still found by name
-    bool credit = false;     // holds a page credit
-    bool drop_when_done = false;
-    bool storing = false; // Writing by kPageStore
-    bool retry = false;   // Filling: ask again at retry_at
+    bool referenced = false;  // used since the policy last looked
+    bool standby = false;     // clean, unmapped, first to be reused; still found by name
+    bool credit = false;      // holds a page credit
+    bool storing = false;     // Writing by kPageStore
+    bool write_alone = false; // Writing: it had one name when it was sent
+    bool stale = false;       // Filling: what comes is outdated, ask again
+    bool retry = false;       // Filling: on the retry list, nothing is in flight
     bool prefetched = false;
     uint16_t read_pins = 0;
     uint16_t write_pins = 0;

@@ -99,11 +99,13 @@ class PageClient final : roce::QpEvents {
     Result<void> read(ObjectId object, PageNo page, Sequence after, MutableBytes into,
                       uint64_t token);
     // RPC. Object 0: of a file.
-    void fetch(ObjectId object, FileId file, Generation g, PageNo first, uint32_t count,
-               Sequence after, uint64_t token);
-    void store(FileId file, Generation g, PageNo page, Bytes data, uint64_t token);
+    // Again: the session is not open yet, wait for on_room.
+    Result<void> fetch(ObjectId object, FileId file, Generation g, PageNo first, uint32_t count,
+                       Sequence after, uint64_t token);
+    Result<void> store(FileId file, Generation g, PageNo page, Bytes data, uint64_t token);
     // Asks for the grant of a page's vRegion if it is not held; a write-back will want it.
     void want_grant(ObjectId object, PageNo page);
+    bool has_grant(ObjectId object, PageNo page);
     void forget_object(ObjectId object); // its grants
     void revoke_done(uint64_t id);
 
@@ -126,6 +128,8 @@ class PageClient final : roce::QpEvents {
     void poll();
     Nanos next_deadline() const;
 
+    uint32_t dirty_lines = 0; // kept by ExCache: what this owner has yet to be given
+
     uint64_t reads_posted() const { return reads_posted_; }
     uint64_t reconnects() const { return reconnects_; }
 
@@ -134,6 +138,7 @@ class PageClient final : roce::QpEvents {
     struct Record {
         schema::StreamOp op; // kind None: a write-back
         Bytes data;
+        roce::Rkey rkey;
         uint64_t token = 0;
         uint32_t credits = 0;
         bool refused = false;
@@ -165,6 +170,7 @@ class PageClient final : roce::QpEvents {
     void post_due();
     bool post_record(Record& r);
     void apply(Sequence executed, uint64_t consumed, uint64_t granted, uint64_t returned);
+    void settle(bool credits_changed);
     void mark_refused(Sequence n, Error why);
     void on_status(Bytes message);
     void on_grant(Bytes message);
@@ -195,8 +201,10 @@ class PageClient final : roce::QpEvents {
     std::deque<Record> records_; // first_record_ .. next_ - 1
     Sequence first_record_ = 1;
     Sequence next_ = 1;
-    Sequence posted_ = 0; // the last one on the QP
-    Sequence executed_ = 0;
+    Sequence posted_ = 0;   // the last one on the QP
+    Sequence sent_ = 0;     // the last one whose buffers the port has given back
+    Sequence reported_ = 0; // by the owner
+    Sequence executed_ = 0; // settled: reported and sent
     uint32_t writes_ = 0;
     uint64_t consumed_ = 0;
     uint64_t granted_ = 0;

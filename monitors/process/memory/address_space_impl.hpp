@@ -64,22 +64,18 @@ class RemoteAddressSpace final : public posix::AddressSpace {
   private:
     RemoteAddressSpace(MemoryContext& context, VnodeId vnode, Space* space);
 
-    // Runs f in the shard and waits for it.
-    template <typename F>
-    auto in_shard(F&& f) -> decltype(f());
-    // The same for what may answer Again: repeats it until it does not, 30 s have passed, or (if
-    // killable) the thread is killed.
-    template <typename F>
-    auto in_shard_retrying(bool killable, F&& f) -> decltype(f());
-
+    // access.cpp
     Result<void> ask(PageRequest& request);
     Result<void> page(UserAddress address, Protection access, PageRequest& request);
     template <typename F>
     Result<void> with_pinned(UserAddress address, bool write, F&& f);
-    Result<void> unmap_locked(uint64_t start, uint64_t end);
-    Result<void> discard_vma_pages(const Vma& part);
-    Result<uint64_t> place(uint64_t wanted, uint64_t length, posix::MapPlace how);
-    Result<void> grow_stack(UserAddress address);
+    Vma* grow_stack(uint64_t address);
+
+    void unmap_locked(uint64_t start, uint64_t end);
+    Result<uint64_t> insert_locked(Vma& vma, uint64_t wanted, uint64_t length,
+                                   posix::MapPlace place);
+    void release(CacheObject* source);
+    void changed();
 
     MemoryContext& context_;
     VnodeId vnode_;

@@ -115,6 +115,13 @@ class VirtualNet {
         run([] { return false; }, time);
     }
 
+    // For a test with a loop of its own: the clock moves to `t`, or to the next arrival before it.
+    void advance_to(Nanos t) {
+        if (!wire_.empty()) t = std::max(std::min(t, wire_.begin()->first), clock.now());
+        clock.set(t);
+        deliver();
+    }
+
     void inject(Port& to, FrameBytes f) { to.inbox.push_back(std::move(f)); }
     std::function<bool(const FrameBytes&)> filter; // false: lose this frame
     std::vector<FrameBytes>* recording = nullptr;
