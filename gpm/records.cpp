@@ -63,7 +63,9 @@ Result<void> Service::load() {
         registry_->load(m);
         // Those that were being fenced when we stopped are fenced again; the others get a full
         // lease.
-        if (m.entry.state == cluster::ComponentState::Up) leases_.renew(m.entry.node, clock_.now());
+        // Those that GMM and GSM look after hold their leases there.
+        if (m.entry.state == cluster::ComponentState::Up && !m.via)
+            leases_.renew(m.entry.node, clock_.now());
     }
     auto leases = TRY(db_.all("lease"));
     for (auto& r : TRY(db_.all("vnode"))) {

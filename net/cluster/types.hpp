@@ -66,6 +66,7 @@ struct Home {
     NodeId node;
     roce::Ipv4 ip;
     uint64_t quota_pages = 0;
+    bool operator==(const Home&) const = default;
 };
 
 inline constexpr size_t kMaxHomes = 8;

@@ -153,7 +153,11 @@ void ComponentManager::on_heartbeat(const control::HeartbeatRequest& m, rpc::Res
     reply.set_lease_ms(static_cast<uint32_t>(leases_.length().value / 1'000'000));
     reply.set_cluster_time_ns(static_cast<uint64_t>(cluster_time()));
     KnownComponent* c = component(NodeId(m.node()));
-    if (!c || c->entry.incarnation.value != m.incarnation()) {
+    // GPM's directory was rebuilt and does not have it: its inventory is wanted there.
+    const cluster::Directory& directory = membership_->directory();
+    bool forgotten =
+        membership_->joined() && directory.version() && !directory.component(NodeId(m.node()));
+    if (!c || c->entry.incarnation.value != m.incarnation() || forgotten) {
         reply.set_verdict(control::HEARTBEAT_REJOIN);
     } else if (c->entry.state == ComponentState::Dead ||
                (c->entry.state == ComponentState::Suspect && c->reported)) {

@@ -94,7 +94,7 @@ class Peer {
 };
 
 struct NodeOptions {
-    ClusterKey key;
+    ClusterKey key{};
     Identity self;
     uint16_t max_peers = 64;
     uint16_t credits = 16; // requests in flight per connection and direction
