@@ -207,10 +207,29 @@ void read_fabric(Reader& r, const toml::table& t, ClusterConfig& c) {
     }
 }
 
+// toml++ 3.3 asserts on some control characters ("[[" and a carriage return) instead of refusing
+// them; TOML allows none but tab and line ends.
+Outcome<std::string> plain_text(std::string_view text, const std::string& file) {
+    std::string plain;
+    unsigned line = 1;
+    for (size_t i = 0; i < text.size(); i++) {
+        auto c = static_cast<unsigned char>(text[i]);
+        if (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n') continue;
+        if ((c < 32 && c != '\n' && c != '\t') || c == 127)
+            return Trouble(file + ":" + std::to_string(line) +
+                           ": a control character; expected plain text");
+        if (c == '\n') line++;
+        plain += text[i];
+    }
+    return plain;
+}
+
 } // namespace
 
 Outcome<ClusterConfig> parse_config(std::string_view text, const std::string& file) {
-    toml::parse_result parsed = toml::parse(text, file);
+    auto plain = plain_text(text, file);
+    if (!plain) return Trouble(plain.error());
+    toml::parse_result parsed = toml::parse(std::string_view(*plain), file);
     if (!parsed)
         return Trouble(file + ":" + std::to_string(parsed.error().source().begin.line) + ": " +
                        std::string(parsed.error().description()));

@@ -89,6 +89,14 @@ TEST(ClusterConfig, NamesFileLineAndWhatWasExpected) {
     EXPECT_FALSE(load_config("/nonexistent/cluster.toml"));
 }
 
+TEST(ClusterConfig, RefusesControlCharactersButTakesBothLineEnds) {
+    EXPECT_NE(problem_of("# fine\n[[\rx").find("c.toml:2: a control character"), std::string::npos);
+    std::string dos = kSmall;
+    for (size_t at = 0; (at = dos.find('\n', at)) != std::string::npos; at += 2)
+        dos.insert(at, "\r");
+    EXPECT_EQ(problem_of(dos), "");
+}
+
 TEST(Sizes, ReadsAndWritesWholeUnits) {
     EXPECT_EQ(parse_size("16M").value(), 16ull << 20);
     EXPECT_EQ(parse_size("4096").value(), 4096u);
