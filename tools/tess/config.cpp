@@ -215,14 +215,28 @@ void read_fabric(Reader& r, const toml::table& t, ClusterConfig& c) {
 Outcome<std::string> plain_text(std::string_view text, const std::string& file) {
     std::string plain;
     unsigned line = 1;
+    bool comment = false;
+    char quote = 0; // the open one, if any; none spans lines in what we accept
     for (size_t i = 0; i < text.size(); i++) {
         auto c = static_cast<unsigned char>(text[i]);
         if (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n') continue;
         if ((c < 32 && c != '\n' && c != '\t') || c == 127)
             return Trouble(file + ":" + std::to_string(line) +
                            ": a control character; expected plain text");
-        if (c == '\n') line++;
-        plain += text[i];
+        // Nothing that we read needs more than ASCII, and toml++ 3.3 trips over some letters in
+        // keys.
+        if (c >= 128 && !comment)
+            return Trouble(file + ":" + std::to_string(line) +
+                           ": a letter outside ASCII; expected those in comments only");
+        if (c == '\n')
+            line++, comment = false, quote = 0;
+        else if (!comment && quote != 0 && text[i] == quote)
+            quote = 0;
+        else if (!comment && quote == 0 && (c == '"' || c == '\''))
+            quote = text[i];
+        else if (quote == 0 && c == '#')
+            comment = true;
+        plain += c >= 128 ? '?' : text[i];
     }
     return plain;
 }
