@@ -145,6 +145,7 @@ Outcome<void> wait_for_members(const Paths& p, const Plan& plan, const ControlPl
     for (const Started& c : plan.components)
         waiting.push_back(c.name);
     quiet = waiting;
+    Problem trouble; // of the last question to GPM
     auto deadline = SteadyClock::now() + std::chrono::seconds(seconds);
     while (!waiting.empty()) {
         if (interrupted()) return Trouble("interrupted");
@@ -162,7 +163,9 @@ Outcome<void> wait_for_members(const Paths& p, const Plan& plan, const ControlPl
             progress.line("%s is booting", name.c_str());
             return true;
         });
-        if (auto names = control.joined())
+        auto names = control.joined();
+        trouble = names ? Problem() : names.error();
+        if (names)
             std::erase_if(waiting, [&](const std::string& name) {
                 if (std::find(names->begin(), names->end(), name) == names->end()) return false;
                 progress.line("%s has joined", name.c_str());
@@ -173,6 +176,7 @@ Outcome<void> wait_for_members(const Paths& p, const Plan& plan, const ControlPl
             std::string text = joined_names(waiting) + (waiting.size() == 1 ? " has" : " have") +
                                " not joined within " + std::to_string(seconds) +
                                " s ([cluster] join_timeout)";
+            if (!trouble.empty()) text += "; " + trouble;
             for (const std::string& name : waiting)
                 text += "\nlast log lines of " + name + " (" + p.log(name) + "):\n" +
                         last_lines(p.log(name), 15);

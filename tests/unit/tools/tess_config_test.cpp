@@ -89,6 +89,16 @@ TEST(ClusterConfig, NamesFileLineAndWhatWasExpected) {
     EXPECT_FALSE(load_config("/nonexistent/cluster.toml"));
 }
 
+TEST(ClusterConfig, RefusesControlCharactersButTakesBothLineEnds) {
+    EXPECT_NE(problem_of("# fine\n[[\rx").find("c.toml:2: a control character"), std::string::npos);
+    EXPECT_NE(problem_of("\n\xcf\xa4").find("c.toml:2: a letter outside ASCII"), std::string::npos);
+    EXPECT_EQ(problem_of("# gr\xc3\xbc\xc3\x9f\n" + std::string(kSmall)), "");
+    std::string dos = kSmall;
+    for (size_t at = 0; (at = dos.find('\n', at)) != std::string::npos; at += 2)
+        dos.insert(at, "\r");
+    EXPECT_EQ(problem_of(dos), "");
+}
+
 TEST(Sizes, ReadsAndWritesWholeUnits) {
     EXPECT_EQ(parse_size("16M").value(), 16ull << 20);
     EXPECT_EQ(parse_size("4096").value(), 4096u);
