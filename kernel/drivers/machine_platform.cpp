@@ -1,6 +1,8 @@
 // The machine we run on, as drivers see it. Kernel tree only.
 #include "base/log.hpp"
+#include "boot/x86_64/layout.h"
 #include "kernel/arch/contract.hpp"
+#include "kernel/arch/x86_64/machine.hpp"
 #include "kernel/drivers/probe.hpp"
 #include "kernel/mm/dma.hpp"
 #include "kernel/mm/frames.hpp"
@@ -48,7 +50,13 @@ class MachinePlatform final : public Platform {
         DmaBuffer b{{data, size}, phys_of(data)};
         kernel::free_dma(b);
     }
-    Result<BusAddr> bus_address(const void* p) override { return BusAddr(phys_of(p).value); }
+    // The direct map and the kernel image; not stacks, device registers or user addresses.
+    Result<BusAddr> bus_address(const void* p) override {
+        auto v = reinterpret_cast<uint64_t>(p);
+        bool in_direct_map = v >= DIRECT_MAP_BASE && v < KERNEL_MAP_BASE;
+        if (!in_direct_map && v < KERNEL_IMAGE_BASE) return Fail(Error::BadAddress);
+        return BusAddr(phys_of(p).value);
+    }
     Result<Own<Registers>> map_registers(BusAddr at, uint64_t size) override {
         volatile std::byte* base = TRY(map_mmio(PhysAddr(at.value), size));
         return Own<Registers>(new MmioRegisters(base, size));
@@ -87,13 +95,30 @@ class CpuRandom final : public SeedSource {
     const char* name() const override { return "cpu"; }
 };
 
+// ECAM where firmware describes it for bus 0, else the ports. Lives as long as the machine.
+PciConfig& choose_config(Platform& platform, PortIo& ports) {
+    const boot::AcpiFacts& facts = arch::acpi_facts();
+    for (unsigned i = 0; i < facts.pci_count; i++) {
+        const boot::PciSegment& s = facts.pci[i];
+        if (s.segment != 0 || s.first_bus != 0) continue;
+        auto config =
+            std::make_unique<PciMemoryConfig>(platform, BusAddr(s.base), s.first_bus, s.last_bus);
+        PciPortConfig by_port(ports);
+        // The host bridge must look the same both ways: a window that is switched off reads as
+        // ones.
+        if (config->read32({}, 0) == by_port.read32({}, 0)) return *config.release();
+    }
+    return *std::make_unique<PciPortConfig>(ports).release();
+}
+
 } // namespace
 
 DriverSet probe_devices(Function<void()> on_network_interrupt) {
     // They live as long as the drivers that refer to them: forever.
     static MachinePlatform platform;
     static MachinePorts ports;
-    static PciPortConfig config(ports);
+    PciConfig& config = choose_config(platform, ports);
+    LOG(Info, "drivers", "PCI configuration through %s", config.size() > 256 ? "memory" : "ports");
     CpuRandom cpu_random;
     JitterSource jitter(&arch::tsc);
     return probe_devices(platform, config, ports, &cpu_random, jitter,

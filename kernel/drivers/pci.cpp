@@ -51,18 +51,25 @@ void PciPortConfig::write32(PciAddress at, uint16_t offset, uint32_t v) {
     ports_.out32(0xcfc, v);
 }
 
-uint64_t PciMemoryConfig::place(PciAddress at, uint16_t offset) const {
-    if (at.bus < first_bus_ || offset >= size()) return UINT64_MAX - 8; // outside the window
-    return static_cast<uint64_t>(at.bus - first_bus_) << 20 | at.device << 15 | at.function << 12 |
-           (offset & 0xffcu);
+Registers* PciMemoryConfig::bus(uint8_t number) {
+    if (number < first_bus_ || number > last_bus_) return nullptr;
+    Own<Registers>& window = buses_[number];
+    if (!window) {
+        auto mapped =
+            platform_.map_registers(BusAddr(base_.value + (uint64_t{number} << 20)), mib(1));
+        if (mapped) window = std::move(*mapped);
+    }
+    return window.get();
 }
 
 uint32_t PciMemoryConfig::read32(PciAddress at, uint16_t offset) {
-    return window_->read32(place(at, offset));
+    Registers* r = bus(at.bus);
+    return r && offset < size() ? r->read32(place(at, offset)) : all_ones();
 }
 
 void PciMemoryConfig::write32(PciAddress at, uint16_t offset, uint32_t v) {
-    window_->write32(place(at, offset), v);
+    Registers* r = bus(at.bus);
+    if (r && offset < size()) r->write32(place(at, offset), v);
 }
 
 Result<void> PciFunction::for_each_capability(Function<bool(PciCapability)> f) const {

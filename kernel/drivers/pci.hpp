@@ -50,20 +50,29 @@ class PciPortConfig final : public PciConfig {
     PortIo& ports_;
 };
 
-// ECAM: 4 KiB per function in one window, which starts at `first_bus`.
+// ECAM (PCI Express Base section 7.2.2): 4 KiB per function in memory, `base` belonging to bus 0. A
+// bus is mapped when it is first looked at. One access is one bus transaction, so shards need not
+// take turns, as they would have to with the ports; the first look at a bus is the scan's.
 class PciMemoryConfig final : public PciConfig {
   public:
-    PciMemoryConfig(Own<Registers> window, uint8_t first_bus)
-        : window_(std::move(window)), first_bus_(first_bus) {}
+    PciMemoryConfig(Platform& platform, BusAddr base, uint8_t first_bus, uint8_t last_bus)
+        : platform_(platform), base_(base), first_bus_(first_bus), last_bus_(last_bus) {}
     uint32_t read32(PciAddress at, uint16_t offset) override;
     void write32(PciAddress at, uint16_t offset, uint32_t v) override;
     uint16_t size() const override { return 4096; }
 
   private:
-    uint64_t place(PciAddress at, uint16_t offset) const;
+    // Null: not covered, or it does not map.
+    Registers* bus(uint8_t number);
+    static uint64_t place(PciAddress at, uint16_t offset) {
+        return static_cast<uint64_t>(at.device) << 15 | at.function << 12 | (offset & 0xffcu);
+    }
 
-    Own<Registers> window_;
+    Platform& platform_;
+    BusAddr base_;
     uint8_t first_bus_;
+    uint8_t last_bus_;
+    std::array<Own<Registers>, 256> buses_;
 };
 
 struct PciBar {

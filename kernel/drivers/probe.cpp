@@ -24,13 +24,19 @@ void failed(const PciFunction& f, const char* what, Error e) {
         static_cast<int>(why.size()), why.data());
 }
 
-void probe_network(PciFunction f, DriverSet& set, Function<void()>& on_interrupt) {
+// Shared, because each port that is tried needs it and the first may fail to start.
+struct Handler : RefCounted {
+    explicit Handler(Function<void()> f) : call(std::move(f)) {}
+    Function<void()> call;
+};
+
+void probe_network(PciFunction f, DriverSet& set, Ref<Handler> on_interrupt) {
     char place[16];
     if (set.network) {
         LOG(Info, "drivers", "another network port at %s is not used", text(f, place));
         return;
     }
-    auto nic = VirtioNet::create(f, std::move(on_interrupt));
+    auto nic = VirtioNet::create(f, [on_interrupt] { on_interrupt->call(); });
     if (!nic) return failed(f, "virtio-net", nic.error());
     auto m = (*nic)->mac();
     LOG(Info, "drivers", "virtio-net at %s: %02x:%02x:%02x:%02x:%02x:%02x, frames up to %u bytes",
@@ -61,9 +67,10 @@ DriverSet probe_devices(Platform& platform, PciConfig& config, PortIo& ports,
                         SeedSource* cpu_random, SeedSource& jitter,
                         Function<void()> on_network_interrupt) {
     DriverSet set;
+    auto handler = make_ref<Handler>(std::move(on_network_interrupt));
     unsigned functions = pci_scan(config, platform, [&](PciFunction f) {
         if (f.vendor() == kVirtioVendor && f.device() == kVirtioNet)
-            probe_network(f, set, on_network_interrupt);
+            probe_network(f, set, handler);
         else if (f.vendor() == kVirtioVendor && f.device() == kVirtioRng)
             probe_rng(f, set);
         else if (f.class_code() == kNvmeClass)

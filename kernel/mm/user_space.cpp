@@ -164,7 +164,10 @@ Result<PageState> PageTable::query(VirtAddr page) const {
 bool PageTable::test_and_clear_accessed(VirtAddr page) {
     uint64_t* e = entry(page.page(), false);
     if (!e || !mapped(*e)) return false;
-    return atomic(e).fetch_and(~kPteAccessed) & kPteAccessed;
+    bool was = atomic(e).fetch_and(~kPteAccessed) & kPteAccessed;
+    // A translation kept in this CPU's TLB would not set the bit again.
+    if (was) arch::flush_local(page.page());
+    return was;
 }
 
 bool PageTable::test_and_clear_dirty(VirtAddr page) {

@@ -2,9 +2,9 @@
 // clock and scheduler up, in the first kernel thread.
 #pragma once
 
-namespace tessera::kernel {
+#include "boot/kernel_main.hpp"
 
-[[noreturn]] void kernel_main();
+namespace tessera::kernel {
 
 // A role: what role=NAME on the command line starts.
 struct Role {

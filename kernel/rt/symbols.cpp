@@ -8,7 +8,10 @@
 // The layout of the table: a count, `count` addresses (offsets from KERNEL_IMAGE_BASE, rising), as
 // many offsets into the text behind them, the text itself (names ended by zeros). An empty table
 // (the first of the two links) has count 0.
-extern "C" const uint32_t kernel_symbol_table[];
+extern "C" {
+extern const uint32_t kernel_symbol_table[];
+extern const char __text_end[];
+}
 
 namespace tessera::kernel {
 
@@ -16,7 +19,8 @@ Symbol symbol_at(uint64_t address) {
     const uint32_t* table = kernel_symbol_table;
     uint32_t count = table[0];
     uint64_t relative = address - KERNEL_IMAGE_BASE;
-    if (count == 0 || relative < table[1] || relative > UINT32_MAX) return {"?", 0};
+    auto end = reinterpret_cast<uint64_t>(__text_end);
+    if (count == 0 || relative < table[1] || address >= end) return {"?", 0};
     const uint32_t* addresses = table + 1;
     uint32_t low = 0, high = count; // addresses[low] <= relative < addresses[high]
     while (high - low > 1) {

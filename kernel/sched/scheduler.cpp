@@ -1,5 +1,6 @@
 #include "kernel/sched/scheduler.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <new>
@@ -28,6 +29,8 @@ constexpr Nanos kSlice = milliseconds(4);
 // and two threads talking to each other do not change places at every word.
 constexpr Nanos kWakeGranularity = microseconds(500);
 
+constexpr Nanos kSpreadDelay = microseconds(100);
+
 struct CpuQueue {
     Spinlock lock; // guards ready
     List<KernelThread, &KernelThread::run_link> ready;
@@ -41,6 +44,7 @@ struct CpuQueue {
     KernelThread* previous = nullptr; // whom we switched from
     Nanos programmed = kNever;        // what the timer is set to
     Nanos slice_end = kNever;
+    Nanos spread_at = kNever;
     Nanos switched_at{0};
     uint64_t switches = 0;
     std::atomic<int64_t> idle_nanos{0};
@@ -72,8 +76,23 @@ void program(CpuQueue& q, Nanos deadline) {
 // A time slice runs only while somebody waits for the CPU.
 void arm_slice(CpuQueue& q) {
     if (q.slice_end != kNever || q.ready_count.load() == 0) return;
-    q.slice_end = arch::now() + kSlice;
-    program(q, q.slice_end);
+    Nanos now = arch::now();
+    q.slice_end = now + kSlice;
+    if (arch::cpu_count() > 1) q.spread_at = now + kSpreadDelay;
+    program(q, std::min(q.slice_end, q.spread_at));
+}
+
+// Somebody has waited for this CPU long enough: tell one that halts, which then takes him.
+void spread(CpuQueue& q, Nanos now) {
+    if (q.spread_at > now) return;
+    q.spread_at = kNever;
+    if (q.ready_count.load() == 0) return;
+    for (unsigned i = 0; i < arch::cpu_count(); i++) {
+        if (!queues[i].halted.load()) continue;
+        arch::send_ipi(i, arch::kVectorWakeUp);
+        if (q.ready_count.load() > 1) q.spread_at = now + kSpreadDelay;
+        return;
+    }
 }
 
 void run_poll_hook() {
@@ -144,18 +163,12 @@ void append(CpuQueue& q, KernelThread& t) {
     q.ready_count.fetch_add(1, std::memory_order_relaxed);
 }
 
-// Where a thread that became ready goes: its last CPU, unless that one is busy and another halts.
-unsigned place(const KernelThread& t) {
-    if (t.on_cpu.load(std::memory_order_acquire) || queues[t.cpu].halted.load()) return t.cpu;
-    for (unsigned i = 0; i < arch::cpu_count(); i++) {
-        if (queues[i].halted.load()) return i;
-    }
-    return t.cpu;
-}
-
+// A thread that became ready waits here, on the CPU that woke it, whose caches have what it will
+// ask for; a CPU that halts is told only if it is still waiting kSpreadDelay later (waking another
+// CPU costs more than most waits, by far so under QEMU on a busy host).
 void make_ready(KernelThread& t) {
     uint64_t saved = arch::irq_save();
-    unsigned cpu = place(t);
+    unsigned cpu = t.on_cpu.load(std::memory_order_acquire) ? t.cpu : arch::cpu_id();
     CpuQueue& q = queues[cpu];
     append(q, t);
     if (cpu != arch::cpu_id()) {
@@ -317,6 +330,8 @@ void on_timer() {
             unpark(*t);
         }
     }
+    spread(q, now);
+    program(q, q.spread_at);
     if (q.slice_end <= now) {
         q.slice_end = kNever;
         arch::this_cpu().reschedule.store(true);

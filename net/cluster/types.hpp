@@ -38,8 +38,8 @@ enum class VnodeState : uint8_t { None, Creating, Ready, Removing, Removed };
 
 struct Resources {
     uint32_t cpus = 0;
-    uint64_t memory_bytes = 0;
-    uint64_t memory_free_bytes = 0; // mComponent: what may still be granted
+    uint64_t memory_bytes = 0;      // mComponent: its page pool, what GMM may grant
+    uint64_t memory_free_bytes = 0; // of those, not in use now
     uint64_t disk_bytes = 0;
     uint64_t disk_free_bytes = 0;
     uint32_t load_permille = 0; // runnable threads x 1000 / cpus

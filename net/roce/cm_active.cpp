@@ -36,7 +36,7 @@ Result<void> ConnectionManager::connect(SoftQp& qp, const Endpoint& to, PrivateD
     qp.cm = c;
     c->service = to.service;
     c->transaction = device_.random.next();
-    c->first_psn = static_cast<uint32_t>(device_.random.next()) & net::kPsnMask;
+    c->receive_psn = static_cast<uint32_t>(device_.random.next()) & net::kPsnMask;
     uint32_t largest = std::min(qp.options().max_mtu, device_.out.largest_mtu());
     c->mtu = 256;
     while (c->mtu * 2 <= largest)
@@ -80,7 +80,7 @@ void ConnectionManager::send_req(CmRecord& c) {
     m.service_id = net::kRdmaCmServicePrefix | c.service;
     m.ca_guid = guid();
     m.qpn = c.qp->number();
-    m.psn = c.first_psn;
+    m.psn = c.receive_psn;
     m.responder_resources = kReadDepth;
     m.initiator_depth = kReadDepth;
     m.mtu = c.mtu;
@@ -97,8 +97,8 @@ SoftQp::Connection ConnectionManager::connection_of(const CmRecord& c, bool read
     n.path.source_port = net::roce_source_port(c.qp->number(), c.remote_qp);
     n.remote_qp = c.remote_qp;
     n.mtu = c.mtu;
-    n.first_psn = c.first_psn;
-    n.expected_psn = c.remote_psn;
+    n.first_psn = c.send_psn;
+    n.expected_psn = c.receive_psn;
     n.read_depth = c.peer_responder_resources;
     n.held = c.tessera ? held_ : nullptr;
     n.ready = ready;
@@ -116,7 +116,7 @@ void ConnectionManager::on_rep(const net::RocePacket& p, const net::CmMessage& m
     if (m.qpn <= net::kCmQp) return;
     c->remote_id = m.local_id;
     c->remote_qp = m.qpn;
-    c->remote_psn = m.psn;
+    c->send_psn = m.psn;
     c->peer_responder_resources = m.responder_resources;
     c->tessera = held_ && offers_selective(m.ca_guid);
     c->qp->connected(connection_of(*c, true));

@@ -40,8 +40,8 @@ void ConnectionManager::on_req(const net::RocePacket& p, const net::CmMessage& m
     c->transaction = m.transaction;
     c->remote_id = m.local_id;
     c->remote_qp = m.qpn;
-    c->remote_psn = m.psn;
-    c->first_psn = static_cast<uint32_t>(device_.random.next()) & net::kPsnMask;
+    c->send_psn = m.psn;
+    c->receive_psn = static_cast<uint32_t>(device_.random.next()) & net::kPsnMask;
     c->mtu = m.mtu;
     c->peer_responder_resources = m.responder_resources;
     c->peer_initiator_depth = m.initiator_depth;
@@ -113,7 +113,7 @@ void ConnectionManager::send_rep(CmRecord& c) {
     m.remote_id = c.remote_id;
     m.ca_guid = guid();
     m.qpn = c.qp->number();
-    m.psn = c.first_psn;
+    m.psn = c.receive_psn;
     m.responder_resources = std::min(c.peer_initiator_depth, kReadDepth);
     m.initiator_depth = std::min(c.peer_responder_resources, kReadDepth);
     m.private_data = c.private_data();

@@ -45,8 +45,8 @@ struct CmRecord final : public Incoming {
     uint32_t local_id = 0;
     uint32_t remote_id = 0;
     uint32_t remote_qp = 0;
-    uint32_t first_psn = 0; // ours
-    uint32_t remote_psn = 0;
+    uint32_t receive_psn = 0; // we chose it: the peer's first packet
+    uint32_t send_psn = 0;    // the peer chose it: our first packet
     uint32_t mtu = 0;
     uint8_t peer_responder_resources = 0;
     uint8_t peer_initiator_depth = 0;

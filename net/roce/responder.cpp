@@ -51,15 +51,21 @@ Responder::Outcome Responder::execute(const net::RocePacket& p) {
                 : p.opcode == net::Opcode::ReadRequest ? execute_read(p)
                                                        : fatal(net::kNakInvalidRequest,
                                                                Verdict::Invalid); // atomics
-    if (o == Outcome::Done) gap_reported_ = false;
+    if (o == Outcome::Done) {
+        gap_reported_ = false;
+        not_ready_ = 0;
+    }
     return o;
 }
 
 // The PSN is not consumed: the peer sends it again.
 Responder::Outcome Responder::not_ready() {
-    constexpr uint8_t kTimerCode = 8; // 0.16 ms
+    constexpr uint8_t kFirstTimer = 8; // 0.16 ms, then longer up to
+    constexpr uint8_t kLastTimer = 18; // 5.12 ms: a peer that waits does not flood us
+    uint8_t code = static_cast<uint8_t>(kFirstTimer + not_ready_);
+    if (code < kLastTimer) not_ready_++;
     device_.counters.rnr_sent++;
-    nak_due_ = net::kRnrNak | kTimerCode;
+    nak_due_ = net::kRnrNak | code;
     gap_reported_ = true; // what is behind it comes again as well
     qp_.schedule();
     return Outcome::Retry;

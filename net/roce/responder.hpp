@@ -111,6 +111,7 @@ class Responder {
     bool ack_due_ = false;
     uint8_t nak_due_ = 0;       // syndrome, 0: none
     bool gap_reported_ = false; // one NAK per gap
+    uint8_t not_ready_ = 0;     // RNR NAKs in a row
     unsigned access_errors_ = 0;
     Verdict verdict_ = Verdict::Fine;
     HeldPool* pool_ = nullptr;

@@ -7,6 +7,11 @@
 // from poll() in one batch per QP, or from post_send when no poll is under way; one doorbell per
 // batch.
 //
+// A completion with Status::Ok means that the link has read the memory. Requests that end otherwise
+// (destroy_qp, a broken connection) may still have frames in the device's queue: their memory may be
+// reused at once, the device then sends a packet whose ICRC does not match and that nobody accepts; but
+// it must stay readable until the device has drained (kernel frames do; a program keeps its buffers).
+//
 // Lives in one shard: nothing here locks. After set-up (constructor, create_qp, register) nothing
 // allocates. A frame that is not for this port (other protocols) goes to options.other, if there is
 // one.
@@ -50,6 +55,7 @@ class SoftPort final : public Port {
     void destroy_qp(Qp& qp) override;
     Result<void> connect(Qp& qp, const Endpoint& to, PrivateData hello, Nanos deadline,
                          Function<void(Result<Bytes>), 64> done) override;
+    PrivateData reject_data() const override;
     Result<void> listen(uint16_t service, Listener& listener) override;
     void stop_listening(uint16_t service) override;
     Result<Rkey> register_memory(Pd pd, MutableBytes memory, uint64_t base, Access a) override;
@@ -60,8 +66,6 @@ class SoftPort final : public Port {
     Nanos next_deadline() const override;
     Ipv4 address() const override;
 
-    // What a consumer reject carried; valid inside connect's `done` that got NotPermitted.
-    Bytes reject_data() const;
     const Counters& counters() const;
 
   private:

@@ -158,7 +158,7 @@ struct CmMessage {
     uint64_t service_id = 0;
     uint64_t ca_guid = 0;
     uint32_t qpn = 0; // REQ, REP: the sender's; DREQ: the receiver's
-    uint32_t psn = 0; // REQ, REP: the first PSN that the sender will send
+    uint32_t psn = 0; // REQ, REP: the PSN that the *receiver* of this message starts sending with
     uint8_t responder_resources = 0;
     uint8_t initiator_depth = 0;
     uint8_t retry_count = 7;

@@ -194,6 +194,8 @@ void build_roce(BuiltRoce& out, const RoceHeaders& h, Bytes payload) {
     if (t.has_reth) put(Reth{h.remote_address, h.rkey, h.dma_length});
     if (t.has_aeth) put(Aeth{static_cast<uint32_t>(h.syndrome) << 24 | (h.msn & kPsnMask)});
     if (t.immediate) put(ImmDt{h.immediate});
+    if (h.opcode == Opcode::CompareSwap || h.opcode == Opcode::FetchAdd)
+        put(AtomicEth{h.remote_address, h.rkey, uint64_t{0}, uint64_t{0}});
     out.head_size = static_cast<uint8_t>(at - out.head_bytes.data());
 
     out.tail_bytes.fill(std::byte{0});

@@ -127,6 +127,12 @@ TEST(GoldenCm, ConnectionSetUpOfRping) {
     EXPECT_EQ(rep->kind, CmKind::Rep);
     EXPECT_EQ(rep->remote_id, req->local_id);
     EXPECT_EQ(rep->psn, 0x22b2bbu);
+    // A starting PSN is where the other side begins: the client's first SEND, the server's first
+    // READ.
+    EXPECT_EQ(all[3].opcode, Opcode::SendOnly);
+    EXPECT_EQ(all[3].psn, rep->psn);
+    EXPECT_EQ(all[5].opcode, Opcode::ReadRequest);
+    EXPECT_EQ(all[5].psn, req->psn);
     EXPECT_EQ(rtu->kind, CmKind::Rtu);
     EXPECT_EQ(rtu->remote_id, rep->local_id);
     EXPECT_EQ(dreq->kind, CmKind::Dreq);

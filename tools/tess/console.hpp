@@ -18,6 +18,7 @@ namespace tessera::tess {
 struct RunOptions {
     std::string vnode = "main";
     bool terminal = false;
+    bool greet = false; // four lines about where one is, before the program starts
     std::vector<std::string> environment; // NAME=VALUE
     std::string directory = "/root";
     std::vector<std::string> arguments;                            // arguments[0] is the program

@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
     run->add_option("--cwd", run_options.directory, "working directory")
         ->type_name("FOLDER")
         ->capture_default_str();
+    run->add_flag("--greet", run_options.greet, "first say where the program runs");
     run->add_option("program", run_options.arguments, "after --: the program and its arguments")
         ->required();
     run->positionals_at_end();
@@ -127,6 +128,11 @@ int main(int argc, char** argv) {
         "  tess fabric clear all                   perfect again\n"
         "  tess fabric show                        tess fabric stats");
     fabric->callback([&] { status = verb_fabric(dir, words); });
+
+    bool no_pause = false;
+    CLI::App* tour = verb(app, "tour", "two minutes through what a disaggregated cluster does");
+    tour->add_flag("--no-pause", no_pause, "do not wait for Enter between the steps");
+    tour->callback([&] { status = verb_tour(dir, no_pause); });
 
     for (auto [what, help] : {std::pair{"kill", "kill -9 a component, a manager or the fabric"},
                               {"pause", "stop it without killing it (SIGSTOP)"},

@@ -17,7 +17,6 @@ struct Paths {
     std::string pid(const std::string& name) const { return state + "/run/" + name + ".pid"; }
     std::string settings(const std::string& name) const { return state + "/" + name + ".config"; }
     std::string disk(const std::string& name) const { return state + "/" + name + ".disk"; }
-    std::string database(const std::string& name) const { return state + "/" + name + ".db"; }
     std::string qmp(const std::string& name) const { return sockets + "/" + name + ".qmp"; }
     std::string control() const { return sockets + "/control"; }
 };

@@ -108,13 +108,15 @@ Outcome<Plan> make_plan(const ClusterConfig& c, const Paths& p, const Installati
                    {i.bin + "/fabric", "--dir", p.sockets, "--config", p.ports(), "--seed",
                     std::to_string(c.fabric_seed)}};
 
-    for (const char* name : {"gpm", "gmm", "gsm"})
+    for (const char* name : {"gpm", "gmm", "gsm"}) {
+        std::string socket = p.sockets + "/" + name;
         plan.managers.push_back(
             {name,
-             {i.bin + "/" + name, "--ip", ipv4_text(manager_ip(c, name)), "--fabric", p.sockets,
-              "--port", name, "--key-file", p.key(), "--db", p.database(name), "--gpm",
-              ipv4_text(manager_ip(c, "gpm")), "--gmm", ipv4_text(manager_ip(c, "gmm")), "--gsm",
-              ipv4_text(manager_ip(c, "gsm"))}});
+             {i.bin + "/" + name, "--dir", p.state, "--ip", ipv4_text(manager_ip(c, name)),
+              "--fabric-socket", socket + ".s", "--own-socket", socket + ".g", "--key-file",
+              p.key(), "--gpm", ipv4_text(manager_ip(c, "gpm")), "--gmm",
+              ipv4_text(manager_ip(c, "gmm")), "--gsm", ipv4_text(manager_ip(c, "gsm"))}});
+    }
 
     for (size_t n = 0; n < c.components.size(); n++) {
         const ComponentConfig& one = c.components[n];

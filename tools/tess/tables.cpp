@@ -199,6 +199,31 @@ std::string status_json(const control::StatusReply& s) {
     return out + "\n  ]\n}\n";
 }
 
+std::string greeting_text(const control::StatusReply& s, const std::string& vnode,
+                          const std::string& computes) {
+    std::string address, holds, stores;
+    auto append = [](std::string& list, const std::string& name) {
+        list += (list.empty() ? "" : ", ") + name;
+    };
+    for (const auto& v : s.vnodes()) {
+        if (v.vnode().name() != vnode) continue;
+        if (v.vnode().ip()) address = " (" + ipv4_text(v.vnode().ip()) + ")";
+        for (const auto& c : s.components()) {
+            if (c.component().node() == v.vnode().storage_node())
+                append(stores, c.component().name());
+            for (const auto& h : v.vnode().homes())
+                if (h.node() == c.component().node()) append(holds, c.component().name());
+        }
+    }
+    return "Welcome to vNode '" + vnode + "'" + address +
+           ", a Linux node made of separate machines.\n" + "Its programs compute on " + computes +
+           ", their memory is held by " + or_dash(holds) + ", their files are stored by " +
+           or_dash(stores) + ".\n" +
+           "Try: ls -l /bin | less;  top;  and from another terminal: tess top, tess tour, tess "
+           "fabric set " +
+           computes + " loss=5%\n" + "Leave with exit or Ctrl-D.\n";
+}
+
 std::string process_table(const control::StatusReply& status, const std::vector<ProcessRow>& rows) {
     std::map<uint32_t, std::string> vnodes;
     for (const auto& v : status.vnodes())

@@ -22,6 +22,10 @@ std::string process_table(const control::StatusReply& status, const std::vector<
 std::string top_table(const control::StatusReply& before, const control::StatusReply& now,
                       double seconds);
 
+// Four lines for somebody who has just arrived: where one is, who does what, what to try.
+std::string greeting_text(const control::StatusReply& status, const std::string& vnode,
+                          const std::string& computes);
+
 // Columns padded to their widest cell; the first row is the heading.
 std::string table_text(const std::vector<std::vector<std::string>>& rows);
 std::string json_text(std::string_view s); // quoted and escaped

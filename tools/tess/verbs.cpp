@@ -190,6 +190,12 @@ int verb_run(const std::string& dir, const RunOptions& options) {
     if (options.terminal && !isatty(0)) return fail("-t needs a terminal on stdin"), 125;
     auto place = place_program(*open->session, options.vnode);
     if (!place) return fail(place.error()), 125;
+    if (options.greet) {
+        auto status = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
+                                                    control::StatusRequest());
+        if (!status) return fail(status.error()), 125;
+        std::fputs(greeting_text(*status, options.vnode, place->component).c_str(), stderr);
+    }
     return run_program(*open->session, *place, options);
 }
 

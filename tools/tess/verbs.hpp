@@ -27,4 +27,6 @@ int verb_fabric(const std::string& dir, const std::vector<std::string>& words);
 // kill, pause, resume, start: of a component, manager or the fabric.
 int verb_fault(const std::string& dir, const std::string& what, const std::string& name);
 
+int verb_tour(const std::string& dir, bool no_pause);
+
 } // namespace tessera::tess

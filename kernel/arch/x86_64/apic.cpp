@@ -78,6 +78,7 @@ void measure_timer() {
     spin_for(milliseconds(2));
     Sample b = sample();
     write(kTimerInitial, 0);
+    write(kTimerEntry, kVectorTimer);
     timer_khz = static_cast<uint64_t>(a.count - b.count) * tsc_khz() / (b.tsc - a.tsc);
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "boot/acpi/acpi.hpp"
 #include "boot/boot_info.hpp"
+#include "boot/kernel_main.hpp"
 #include "boot/multiboot2/multiboot2.hpp"
 #include "boot/physical_memory.hpp"
 #include "boot/pvh/pvh.hpp"
@@ -18,7 +19,6 @@
 #include "kernel/mm/frames.hpp"
 #include "kernel/mm/internal.hpp"
 #include "kernel/mm/kernel_map.hpp"
-#include "kernel/node/kernel_main.hpp"
 #include "kernel/rt/panic.hpp"
 #include "kernel/sched/internal.hpp"
 
@@ -81,6 +81,16 @@ void start_memory() {
     add_high_frames(info_store, top);
 }
 
+void report() {
+    FrameStats f = frame_stats();
+    LOG(Info, "boot", "%u processor(s), %zu MiB free of %zu, TSC %lu MHz", cpu_count(), f.free >> 8,
+        (f.total + f.reserved) >> 8, tsc_khz() / 1000);
+    for (const boot::Module& m : info_store.module_list()) {
+        LOG(Info, "boot", "module %.*s, %lu bytes", static_cast<int>(m.name.size), m.name.data,
+            m.size);
+    }
+}
+
 [[noreturn]] void start_machine(uint64_t protocol, uint64_t info) {
     console_start();
     log_to_console();
@@ -95,6 +105,7 @@ void start_memory() {
     sched::start();
     irq_enable();
     if (number_option("cpus") != 1) start_application_processors(acpi_store);
+    report();
     kernel_main();
 }
 

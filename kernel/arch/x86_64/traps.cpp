@@ -1,4 +1,3 @@
-#include "base/log.hpp"
 #include "kernel/arch/user.hpp"
 #include "kernel/arch/x86_64/stop.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
@@ -153,8 +152,7 @@ void kernel_trap(tessera::kernel::arch::TrapFrame* frame) {
             kernel_page_fault(f);
             return;
         case kVectorNmi:
-            stop_if_panicking();
-            LOG(Warning, "arch", "NMI on cpu %u", cpu_id());
+            stop_if_panicking(); // otherwise somebody pressed a button; a lock may be held: say nothing
             return;
         case 13: // a non-canonical user pointer in a copy
             if (const Fixup* fixup = fixup_for(f.rip)) {

@@ -1,8 +1,9 @@
 // ProcessService: programs and consoles for clients (net/schema/process.hpp) over RPC.
 //
-// Handlers run in the node's shard and never block: spawning is done by a kernel thread of the service,
-// answers are posted back to the shard. A long poll is parked here until the console has something or
-// its time is over. At most kMostConsoles at a time (Error::Full).
+// Handlers run in the node's shard, which neither blocks nor locks: they only queue a job. The service
+// thread works on it (a spawner thread starts programs, which takes long), and the answer is posted
+// back. A long poll is parked until the console has something or its time is over.
+// At most kMostConsoles at a time (Error::Full).
 #pragma once
 
 #include <map>
@@ -41,7 +42,7 @@ class ProcessService {
     ~ProcessService(); // in no shard step; ends its thread
 
     void register_handlers(rpc::Node& node); // once, before traffic
-    // In the shard, after Node::poll(): answers polls whose time is over.
+    // In the shard, after Node::poll(): sends answers whose post found the inbox full.
     void poll();
     Nanos next_deadline() const;
     size_t console_count() const;

@@ -9,6 +9,7 @@ DeviceQueue::DeviceQueue(env::BlockDevice& device)
 
 DeviceQueue::~DeviceQueue() {
     ASSERT(in_flight_ == 0 && waiting_.empty() && finished_.empty());
+    if (destroyed_) *destroyed_ = true;
 }
 
 void DeviceQueue::set_partition(uint64_t first_block, uint64_t block_count) {
@@ -104,6 +105,8 @@ void DeviceQueue::completed(Piece* piece, Result<void> result) {
 void DeviceQueue::drain() {
     if (draining_) return;
     draining_ = true;
+    bool destroyed = false;
+    destroyed_ = &destroyed;
     for (;;) {
         if (!finished_.empty()) {
             Transfer* transfer = finished_.front();
@@ -112,6 +115,7 @@ void DeviceQueue::drain() {
             Result<void> result = transfer->result;
             spare_transfers_.emplace_back(transfer);
             done(result);
+            if (destroyed) return;
             continue;
         }
         if (waiting_.empty()) break;
@@ -129,6 +133,7 @@ void DeviceQueue::drain() {
         completed(piece, Fail(taken.error() == Error::Full ? Error::Io : taken.error()));
     }
     draining_ = false;
+    destroyed_ = nullptr;
 }
 
 } // namespace tessera::storage

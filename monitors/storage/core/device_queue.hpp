@@ -1,7 +1,7 @@
 // DeviceQueue: one partition of a block device, without its limits. Cuts transfers at the device's
 // maximum, keeps what the device cannot take yet, and delivers completions one after another, never
-// nested in each other, however deep a synchronous device would recurse. Owned by the engine; what
-// is under way is bounded by its callers (a few hundred requests).
+// nested in each other, however deep a synchronous device would recurse. A completion may destroy
+// it. Owned by the engine; what is under way is bounded by its callers (a few hundred requests).
 #pragma once
 
 #include <deque>
@@ -51,6 +51,7 @@ class DeviceQueue {
     uint64_t count_;
     size_t in_flight_ = 0; // pieces given to the device
     bool draining_ = false;
+    bool* destroyed_ = nullptr;      // set by the destructor while drain() runs a completion
     std::deque<Piece*> waiting_;     // the device was full
     std::deque<Transfer*> finished_; // completions to deliver
     std::deque<Own<Piece>> spare_pieces_;

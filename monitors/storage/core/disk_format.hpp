@@ -87,8 +87,9 @@ struct StoreHeader {
     Le64 snapshot_used;     // its blocks, in area checkpoint % 2
     Le64 log_start;         // sequence of the first log block to replay over it
     Le64 log_minimum_epoch; // log blocks of older epochs do not count
+    Le64 log_required;      // blocks below are part of the checkpoint: missing ones are damage
 };
-static_assert(sizeof(StoreHeader) == 144 && offsetof(StoreHeader, log_first) == 48 &&
+static_assert(sizeof(StoreHeader) == 152 && offsetof(StoreHeader, log_first) == 48 &&
               offsetof(StoreHeader, mount_epoch) == 104);
 
 struct StreamBlock {

@@ -47,6 +47,8 @@ void Directory::remove(Entry& e) {
     ASSERT(at > 0 && slots[at - 1].entry == &e);
     slots[at - 1].entry = nullptr;
     live--;
+    while (!slots.empty() && !slots.back().entry)
+        slots.pop_back();
     if (slots.size() > 2 * live + 16)
         std::erase_if(slots, [](const Slot& s) { return s.entry == nullptr; });
 }
@@ -77,8 +79,8 @@ Index::~Index() {
 }
 
 size_t Index::memory() const {
-    return memory_ + object_table_.memory() + entry_table_.memory() + replies_.size() * 128 +
-           checksums_.size() * sizeof(void*);
+    return memory_ + object_table_.memory() + entry_table_.memory() +
+           reply_order_.size() * (sizeof(Reply) + 24) + checksums_.size() * sizeof(void*);
 }
 
 Object* Index::find(FileId id) const {
@@ -98,8 +100,9 @@ Entry* Index::find_entry(const Object& directory, std::string_view name) const {
 }
 
 const ReplyItem* Index::find_reply(const RequestId& request) const {
-    auto at = replies_.find(request);
-    return at == replies_.end() ? nullptr : &at->second;
+    const Reply* r = reply_table_.find(hash_request(request),
+                                       [&](const Reply& r) { return r.item.request == request; });
+    return r ? &r->item : nullptr;
 }
 
 Root* Index::find_root(VnodeId vnode) {

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <deque>
-#include <unordered_map>
 
 #include "monitors/storage/core/checksum.hpp"
 #include "monitors/storage/core/hash_table.hpp"
@@ -64,7 +63,8 @@ class Index final : public ItemVisitor {
     size_t snapshot_bytes() const { return snapshot_bytes_; }
 
     const std::map<VnodeId, Root>& roots() const { return roots_; }
-    const std::deque<RequestId>& replies() const { return reply_order_; }
+    const std::deque<std::unique_ptr<Reply>>& replies() const { return reply_order_; }
+    uint64_t replies_evicted() const { return replies_evicted_; } // before replies().front()
     List<Object, &Object::all>& all() { return all_; }
 
     // A dead object's last operation has ended.
@@ -98,11 +98,10 @@ class Index final : public ItemVisitor {
     static uint64_t hash_object(const Object& o) { return hash_id(o.ref.id); }
     static uint64_t hash_id(FileId id) { return std::hash<FileId>{}(id); }
     static uint64_t hash_entry(const Entry& e) { return e.hash; }
-    struct HashRequest {
-        size_t operator()(const RequestId& r) const {
-            return xxh64(bytes_of(r.sequence), r.incarnation.value);
-        }
-    };
+    static uint64_t hash_request(const RequestId& r) {
+        return xxh64(bytes_of(r.sequence), r.incarnation.value ^ (uint64_t{r.client.value} << 40));
+    }
+    static uint64_t hash_reply(const Reply& r) { return hash_request(r.item.request); }
 
     void remove_entry(Entry& e);
     void remove_hold(Hold& h);
@@ -119,8 +118,9 @@ class Index final : public ItemVisitor {
     List<Object, &Object::all> all_; // in the order of ids, except what a hostile disk mixes up
     std::map<VnodeId, Root> roots_;
     std::map<Holder, List<Hold, &Hold::in_holder>> holders_;
-    std::unordered_map<RequestId, ReplyItem, HashRequest> replies_;
-    std::deque<RequestId> reply_order_;
+    HashTable<Reply, &Reply::next_hash, hash_reply> reply_table_;
+    std::deque<std::unique_ptr<Reply>> reply_order_;
+    uint64_t replies_evicted_ = 0;
     std::vector<std::unique_ptr<ChecksumChunk>> checksums_;
     FileId next_id_{1};
     uint64_t topology_ = 1;

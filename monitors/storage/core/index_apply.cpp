@@ -81,7 +81,7 @@ Result<void> Index::drop_object(FileId id) {
     if (o->is_directory())
         memory_ -= sizeof(Directory) + o->directory->slots.capacity() * sizeof(Directory::Slot);
     o->dead = true;
-    if (o->io.empty()) bury(*o);
+    if (o->io.empty() && o->pins == 0) bury(*o);
     return {};
 }
 
@@ -193,13 +193,14 @@ Result<void> Index::drop_root(VnodeId vnode) {
 }
 
 Result<void> Index::reply(const ReplyItem& item) {
-    if (reply_entries_ == 0 || replies_.contains(item.request)) return {};
+    if (reply_entries_ == 0 || find_reply(item.request)) return {};
     if (reply_order_.size() >= reply_entries_) {
-        replies_.erase(reply_order_.front());
+        reply_table_.remove(*reply_order_.front());
         reply_order_.pop_front();
+        replies_evicted_++;
     }
-    replies_.emplace(item.request, item);
-    reply_order_.push_back(item.request);
+    reply_order_.push_back(std::make_unique<Reply>(Reply{item, nullptr}));
+    reply_table_.insert(*reply_order_.back());
     return {};
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/list.hpp"
 #include "monitors/storage/core/extents.hpp"
+#include "monitors/storage/core/record.hpp"
 #include "monitors/storage/core/types.hpp"
 
 namespace tessera::storage {
@@ -86,10 +87,16 @@ struct Object {
     List<IoNode, &IoNode::link> io;
     Object* next_hash = nullptr;
     ListLink all;
-    uint32_t mark = 0; // scratch of verify()
+    uint32_t pins = 0; // steps of the engine that still look at it
+    uint64_t mark = 0; // scratch of verify_index()
 
     bool is_directory() const { return type == FileType::Directory; }
     Attributes attributes(const Object* parent_object) const;
+};
+
+struct Reply {
+    ReplyItem item;
+    Reply* next_hash = nullptr;
 };
 
 struct Root {

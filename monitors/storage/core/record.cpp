@@ -22,7 +22,7 @@ void RecordBuilder::put_holder(Holder holder) {
 void RecordBuilder::put_text(std::string_view text) {
     put(static_cast<uint16_t>(text.size()));
     ASSERT(room() >= text.size());
-    std::memcpy(buffer_.data() + used_, text.data(), text.size());
+    if (!text.empty()) std::memcpy(buffer_.data() + used_, text.data(), text.size());
     used_ += text.size();
 }
 

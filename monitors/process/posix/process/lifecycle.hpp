@@ -1,23 +1,25 @@
 // Birth, waiting and death of processes. All in thread context, without locks held.
 #pragma once
 
+#include "monitors/process/posix/console/console.hpp"
 #include "monitors/process/posix/process/process.hpp"
 
 namespace tessera::posix {
 
 struct CloneRequest {
-    bool share_memory = false;      // CLONE_VM
-    bool wait_for_exec = false;     // CLONE_VFORK
-    bool thread = false;            // CLONE_THREAD
+    bool share_memory = false;  // CLONE_VM
+    bool wait_for_exec = false; // CLONE_VFORK
+    bool thread = false;        // CLONE_THREAD
     bool set_tls = false;
     bool set_parent_tid = false, set_child_tid = false, clear_child_tid = false;
-    uint64_t stack = 0;             // 0: the parent's
+    uint64_t stack = 0; // 0: the parent's
     uint64_t tls = 0;
     uint64_t parent_tid = 0, child_tid = 0;
     int exit_signal = kSigChild;
 };
 
-// fork, vfork and clone. Returns the child's pid (tid for a thread). Errors: Again (pids, limit), NoMemory.
+// fork, vfork and clone. Returns the child's pid (tid for a thread). Errors: Again (pids, limit),
+// NoMemory.
 Result<Pid> clone_task(Task& parent, const CloneRequest& r);
 
 // exit: only this task. exit_group: the whole process; takes effect at each task's next boundary.

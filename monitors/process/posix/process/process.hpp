@@ -1,9 +1,9 @@
 // Process and Task: a thread group and one of its threads; ProcessGroup and Session.
 //
-// Everything marked (V) is guarded by Vnode::mutex(); the rest belongs to the process's own threads.
-// A Task is a kernel thread running syscall/run_task; its Thread::owner() is the Task. A process is
-// a zombie from its last task's end until its parent (or the vNode's init) has waited for it.
-// User memory goes back in exit, before anybody can see the zombie.
+// Everything marked (V) is guarded by Vnode::mutex(); the rest belongs to the process's own
+// threads. A Task is a kernel thread running syscall/run_task; its Thread::owner() is the Task. A
+// process is a zombie from its last task's end until its parent (or the vNode's init) has waited
+// for it. User memory goes back in exit, before anybody can see the zombie.
 #pragma once
 
 #include <array>
@@ -17,6 +17,7 @@
 #include "monitors/process/posix/address_space.hpp"
 #include "monitors/process/posix/file/descriptor_table.hpp"
 #include "monitors/process/posix/signal/signal.hpp"
+#include "monitors/process/posix/tty/tty.hpp"
 
 namespace tessera::posix {
 
@@ -27,8 +28,8 @@ class Console;
 class Session final : public Object {
   public:
     Session(Vnode& v, Pid pid) : Object(v, ObjectKind::Session), pid(pid) {}
-    Pid pid;                    // of its leader
-    Ref<Terminal> terminal;     // (V) controlling terminal, or none
+    Pid pid;                // of its leader
+    Ref<Terminal> terminal; // (V) controlling terminal, or none
     void record(Archive& a) override;
 };
 
@@ -83,20 +84,23 @@ class Task final : public Object {
     kernel::arch::UserContext context;
     kernel::Thread* thread = nullptr; // (V) set before it runs
 
-    SignalSet blocked = 0;      // (V)
-    PendingSignals pending;     // (V) for this task only
-    AlternateStack alternate;   // own
+    SignalSet blocked = 0;     // (V)
+    SignalSet waiting_for = 0; // (V) rt_sigtimedwait
+    PendingSignals pending;    // (V) for this task only
+    AlternateStack alternate;  // own
     // rt_sigsuspend and ppoll replace `blocked`; the original comes back after the handler's frame.
     bool restore_blocked = false;
     SignalSet saved_blocked = 0;
 
-    // Restarting an interrupted call: the instruction runs again. A timed call keeps its deadline here.
+    // Restarting an interrupted call: the instruction runs again. A timed call keeps its deadline
+    // here.
     struct Restart {
         bool armed = false;
         uint64_t call = 0;
         Nanos deadline{};
     } restart;
 
+    bool exiting = false; // exit(2): only this task
     uint64_t clear_child_tid = 0;
     uint64_t robust_list = 0;
 
@@ -131,20 +135,20 @@ class Process final : public Object {
     std::vector<Task*> tasks;
     PendingSignals pending;
     std::array<SignalAction, kSignalCount + 1> actions;
-    int wait_status = 0;         // as wait4 reports it, once a zombie
-    bool exiting = false;        // exit_group or a fatal signal: tasks leave at their next boundary
-    Task* exec_by = nullptr;     // other tasks leave
-    int stop_signal = 0;         // reported with Stopped
+    int wait_status = 0;     // as wait4 reports it, once a zombie
+    bool exiting = false;    // exit_group or a fatal signal: tasks leave at their next boundary
+    Task* exec_by = nullptr; // other tasks leave
+    int stop_signal = 0;     // reported with Stopped
     bool stop_unreported = false, continue_unreported = false;
-    bool executed = false;       // has called execve (setpgid)
+    bool executed = false; // has called execve (setpgid)
     bool no_child_zombies = false;
     kernel::WaitQueue child_changed; // wait4 of the parent's tasks; with V
     kernel::WaitQueue changed;       // stop/continue, tasks ended, vfork done; with V
     bool vfork_done = true;          // the child has left its parent's memory
     Process* vfork_parent = nullptr;
-    std::string name;                // comm, at most 15 characters
-    std::string command_line;        // NUL-separated, cut at 4 KiB
-    std::string environment;         // the same
+    std::string name;         // comm, at most 15 characters
+    std::string command_line; // NUL-separated, cut at 4 KiB
+    std::string environment;  // the same
     Location executable;
     Location cwd, root;
     Identities ids;

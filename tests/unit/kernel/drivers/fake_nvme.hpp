@@ -6,8 +6,8 @@
 #include <optional>
 #include <set>
 
-#include "fake_machine.hpp"
 #include "kernel/drivers/nvme_protocol.hpp"
+#include "tests/unit/kernel/drivers/fake_machine.hpp"
 
 namespace tessera::kernel {
 

@@ -2,8 +2,8 @@
 // device configuration (0x2000); BAR 2 the MSI-X table.
 #pragma once
 
-#include "fake_machine.hpp"
 #include "kernel/drivers/virtqueue.hpp"
+#include "tests/unit/kernel/drivers/fake_machine.hpp"
 
 namespace tessera::kernel {
 
@@ -79,9 +79,10 @@ class FakeVirtio : public FakeFunction {
         if (bar == 2) return msix.write(at, v);
         if (at >= 0x1000 && at < 0x2000) {
             EXPECT_EQ(width, 2u);
-            EXPECT_EQ((at - 0x1000) / 4, v);
             EXPECT_TRUE(status & 4) << "kicked before DRIVER_OK";
-            queues.at(v).kicks++;
+            if (v >= queues.size()) return;
+            EXPECT_TRUE(lying || (at - 0x1000) / 4 == v);
+            queues[v].kicks++;
             return on_kick(static_cast<unsigned>(v));
         }
         Queue& q = queues[select % queues.size()];
@@ -173,6 +174,7 @@ class FakeVirtio : public FakeFunction {
     uint8_t status = 0;
     bool stuck = false; // never leaves reset
     bool vectors_work = true;
+    bool lying = false; // its configuration space has been changed: kicks come anywhere
 
   private:
     uint32_t feature_select = 0, driver_select = 0;
@@ -202,12 +204,15 @@ class FakeNic final : public FakeVirtio {
             give_back(queues[1], c.head, 0);
         }
     }
-    // False: no buffer.
+    // False: no buffer, or it does not fit.
     bool receive(Bytes frame) {
         Chain c;
         if (!take(queues[0], c)) return false;
         EXPECT_EQ(c.writable.size(), 1u);
-        EXPECT_LE(12 + frame.size(), c.writable[0].size());
+        if (12 + frame.size() > c.writable.at(0).size()) {
+            give_back(queues[0], c.head, 0);
+            return false;
+        }
         std::memcpy(c.writable[0].data() + 12, frame.data(), frame.size());
         give_back(queues[0], c.head, static_cast<uint32_t>(12 + frame.size()));
         return true;

@@ -1,6 +1,6 @@
 #include "kernel/drivers/nvme.hpp"
 
-#include "fake_nvme.hpp"
+#include "tests/unit/kernel/drivers/fake_nvme.hpp"
 
 namespace tessera::kernel {
 namespace {

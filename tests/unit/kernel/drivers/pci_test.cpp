@@ -1,6 +1,6 @@
 #include "kernel/drivers/pci.hpp"
 
-#include "fake_machine.hpp"
+#include "tests/unit/kernel/drivers/fake_machine.hpp"
 
 namespace tessera::kernel {
 namespace {
@@ -146,6 +146,71 @@ TEST_F(Pci, ScanFollowsBridgesOnceAndIsBounded) {
     EXPECT_EQ(seen, (std::vector<uint16_t>{0x5678, 1, 2, 3, 4}));
     bridge.config[0x19] = 0; // claims its own bus
     EXPECT_EQ(pci_scan(machine, machine, [](PciFunction) {}), 2u);
+}
+
+// Ports 0xcf8 and 0xcfc over the fake machine.
+class ConfigPorts final : public PortIo {
+  public:
+    explicit ConfigPorts(FakeMachine& m) : m_(m) {}
+    uint8_t in8(uint16_t) override { return 0xff; }
+    uint32_t in32(uint16_t port) override {
+        return port == 0xcfc ? m_.read32(at(), offset()) : UINT32_MAX;
+    }
+    void out8(uint16_t, uint8_t) override {}
+    void out16(uint16_t, uint16_t) override {}
+    void out32(uint16_t port, uint32_t v) override {
+        if (port == 0xcf8)
+            address_ = v;
+        else if (port == 0xcfc)
+            m_.write32(at(), offset(), v);
+    }
+
+  private:
+    PciAddress at() const {
+        EXPECT_TRUE(address_ >> 31);
+        return {static_cast<uint8_t>(address_ >> 16), static_cast<uint8_t>(address_ >> 11 & 31),
+                static_cast<uint8_t>(address_ >> 8 & 7)};
+    }
+    uint16_t offset() const { return address_ & 0xfc; }
+    FakeMachine& m_;
+    uint32_t address_ = 0;
+};
+
+TEST_F(Pci, PortMechanismReachesTheFunction) {
+    ConfigPorts ports(machine);
+    PciPortConfig config(ports);
+    PciAddress at{0, 2, 0};
+    EXPECT_EQ(config.read32(at, 0), 0x5678'1234u);
+    EXPECT_EQ(config.read16(at, 2), 0x5678);
+    EXPECT_EQ(config.read8(at, 0x0b), 0x02);
+    config.write16(at, 0x40, 0xabcd);
+    config.write16(at, 0x42, 0x1234);
+    EXPECT_EQ(config.read32(at, 0x40), 0x1234'abcdu);
+    EXPECT_EQ(config.read32(at, 0x100), UINT32_MAX) << "extended space is not reachable";
+    EXPECT_EQ(config.read16({0, 9, 0}, 0), 0xffff);
+}
+
+// Configuration space of buses 4 and 5 in memory, each dword reading as its own place.
+class ConfigMemory final : public FakeFunction {
+  public:
+    uint64_t read(unsigned, uint64_t offset, unsigned) override { return offset; }
+    void write(unsigned, uint64_t offset, unsigned, uint64_t) override { written = offset; }
+    uint64_t written = 0;
+};
+
+TEST_F(Pci, MemoryMechanismStaysInItsBuses) {
+    ConfigMemory memory;
+    memory.set_bar(0, 0x40000000 + (4 << 20), 4 << 20);
+    machine.functions[PciAddress{0, 31, 0}] = &memory;
+    PciMemoryConfig config(machine, BusAddr(0x40000000), 4, 200);
+    EXPECT_EQ(config.read32({4, 0, 0}, 0), 0u);
+    EXPECT_EQ(config.read32({5, 3, 2}, 0x104), 1u << 20 | 3u << 15 | 2u << 12 | 0x104u);
+    config.write32({5, 1, 0}, 0x10, 7);
+    EXPECT_EQ(memory.written, 1u << 20 | 1u << 15 | 0x10u);
+    EXPECT_EQ(config.read32({3, 0, 0}, 0), UINT32_MAX);
+    EXPECT_EQ(config.read32({201, 0, 0}, 0), UINT32_MAX);
+    EXPECT_EQ(config.read32({4, 0, 0}, 0x1000), UINT32_MAX);
+    EXPECT_EQ(config.read32({9, 0, 0}, 0), UINT32_MAX) << "covered, but does not map";
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // fw_cfg, the real-time clock, the generator and its sources, and the probe of a whole machine.
-#include "fake_nvme.hpp"
-#include "fake_virtio.hpp"
 #include "kernel/drivers/probe.hpp"
 #include "kernel/drivers/rtc.hpp"
+#include "tests/unit/kernel/drivers/fake_nvme.hpp"
+#include "tests/unit/kernel/drivers/fake_virtio.hpp"
 
 namespace tessera::kernel {
 namespace {
@@ -280,6 +280,25 @@ TEST(Probe, FindsEverythingAndLeavesOutTheBroken) {
     EXPECT_EQ(set.entropy.sources(), 2u);
     EXPECT_TRUE(set.fw_cfg);
     EXPECT_FALSE(set.wall_clock) << "an empty CMOS is not a time";
+}
+
+TEST(Probe, ASecondPortTakesTheFirstOnesPlace) {
+    FakeMachine machine;
+    FakeNic broken(machine), good(machine);
+    broken.device_config[0] = 1; // a group address; found after the handler was taken
+    broken.set_bar(0, 0xa'0000'0000, 0x4000);
+    broken.set_bar(2, 0xa'1000'0000, 0x1000);
+    machine.functions[PciAddress{0, 3, 0}] = &broken;
+    machine.functions[PciAddress{0, 4, 0}] = &good;
+    FakePorts ports;
+    FixedSource jitter(9);
+    int interrupts = 0;
+    auto set = probe_devices(machine, machine, ports, nullptr, jitter, [&] { interrupts++; });
+    ASSERT_TRUE(set.network);
+    EXPECT_FALSE(set.network->enable_interrupts_and_check());
+    std::array<std::byte, 60> frame{};
+    ASSERT_TRUE(good.receive(frame));
+    EXPECT_EQ(interrupts, 1);
 }
 
 } // namespace

@@ -1,6 +1,6 @@
 #include "kernel/drivers/virtio_net.hpp"
 
-#include "fake_virtio.hpp"
+#include "tests/unit/kernel/drivers/fake_virtio.hpp"
 
 namespace tessera::kernel {
 namespace {

@@ -1,6 +1,6 @@
 #include "kernel/drivers/virtqueue.hpp"
 
-#include "fake_machine.hpp"
+#include "tests/unit/kernel/drivers/fake_machine.hpp"
 
 namespace tessera::kernel {
 namespace {

@@ -176,6 +176,29 @@ TEST(Transport, DestroyInsideACallback) {
     EXPECT_EQ(p.a.events.disconnected[0], Error::Disconnected);
 }
 
+// One lost packet costs a round trip or the shortest timeout, not the longest.
+TEST(Transport, LossCostsLittleTime) {
+    Pair p(30);
+    ASSERT_TRUE(p.connect());
+    std::vector<std::byte> memory(4096), page(4096);
+    Rkey rkey = *p.b.port->register_memory(p.b.pd, memory, 0, Access::RemoteRead);
+    auto thousand_reads = [&] {
+        Nanos start = p.net.clock.now();
+        for (size_t i = 0; i < 1000; i++) {
+            size_t before = p.a.events.sent.size();
+            EXPECT_TRUE(p.a.qp->post_send({.op = Op::Read, .into = page, .rkey = rkey}));
+            EXPECT_TRUE(p.net.run([&] { return p.a.events.sent.size() > before; }));
+        }
+        return p.net.clock.now() - start;
+    };
+    Nanos clean = thousand_reads();
+    EXPECT_LE(clean, milliseconds(110)); // two hops of 50 us each
+    p.net.faults.loss = 10;
+    Nanos lossy = thousand_reads();
+    EXPECT_GT(p.net.lost, 5u);
+    EXPECT_LE(lossy - clean, milliseconds(8) * static_cast<int64_t>(p.net.lost));
+}
+
 struct FaultCase {
     const char* name;
     Faults faults;

@@ -1,0 +1,132 @@
+// The life of a task's thread.
+#include "base/log.hpp"
+#include "monitors/process/posix/process/lifecycle.hpp"
+#include "monitors/process/posix/signal/boundary.hpp"
+#include "monitors/process/posix/vnode/vnode.hpp"
+#include "monitors/process/syscall/dispatch.hpp"
+#include "monitors/process/syscall/table.hpp"
+
+namespace tessera::syscalls {
+namespace {
+
+using namespace tessera::posix;
+using kernel::Thread;
+using kernel::arch::UserExit;
+using kernel::arch::UserExitReason;
+
+void set_reason(Task& t, const char* why) {
+    kernel::MutexGuard guard(t.vnode().mutex());
+    if (t.process().death_reason.empty()) t.process().death_reason = why;
+}
+
+void page_fault(Task& t, const UserExit& e) {
+    Protection access = e.access == kernel::Access::Write     ? Protection::Write
+                        : e.access == kernel::Access::Execute ? Protection::Execute
+                                                              : Protection::Read;
+    t.vnode().counters.faults++;
+    Result<void> r = t.space().fault(e.address.value, access);
+    if (r || r.error() == Error::Interrupted) return;
+    SignalInfo s{.number = kSigBus, .code = kBusAdrErr, .address = e.address.value};
+    switch (r.error()) {
+        case Error::BadAddress:
+            s.number = kSigSegv;
+            s.code = kSegvMapErr;
+            break;
+        case Error::AccessDenied:
+            s.number = kSigSegv;
+            s.code = kSegvAccErr;
+            break;
+        case Error::NoMemory:
+            t.vnode().counters.out_of_memory_kills++;
+            LOG(Warning, "posix", "vNode %u is out of memory: killed %u (%s)", t.vnode().id().value,
+                t.process().pid().value, t.process().name.c_str());
+            set_reason(t, "out of memory: the vNode's quota is used up");
+            begin_exit_group(t.process(), kSigKill);
+            return;
+        case Error::Lost:
+        case Error::Dead:
+            set_reason(t, "memory lost: the component that held it is gone");
+            break;
+        case Error::Io:
+        case Error::Timeout:
+            set_reason(t, "memory could not be fetched");
+            break;
+        default:
+            break;
+    }
+    force_signal(t, s);
+}
+
+void exception(Task& t, const UserExit& e) {
+    using namespace kernel::arch;
+    uint64_t at = t.context.registers.rip;
+    SignalInfo s{.number = kSigSegv, .code = kSiKernel, .address = 0};
+    switch (e.vector) {
+        case kDivideError:
+            s = {.number = kSigFpe, .code = kFpeIntDiv, .address = at};
+            break;
+        case kFloatingPoint:
+        case kSimdFloatingPoint:
+            s = {.number = kSigFpe, .code = 3, .address = at};
+            break;
+        case kInvalidOpcode:
+            s = {.number = kSigIll, .code = kIllIllOpn, .address = at};
+            break;
+        case kDebugException:
+        case kBreakpoint:
+            s = {.number = kSigTrap, .code = kTrapBrkpt, .address = at};
+            break;
+        case kAlignmentCheck:
+            s = {.number = kSigBus, .code = kBusAdrAln, .address = at};
+            break;
+        default:
+            break; // #GP and the rest: SIGSEGV
+    }
+    force_signal(t, s);
+}
+
+} // namespace
+
+void run_task(Task& t) {
+    PendingRestart restart;
+    t.space().activate();
+    Nanos mark = Thread::now();
+    int64_t slept = 0;
+    for (;;) {
+        if (t.exiting || user_boundary(t, restart) == Boundary::Exit) break;
+        restart = {};
+        Nanos entered = Thread::now();
+        int64_t blocked = t.blocked_ns;
+        t.system_ns += std::max<int64_t>(0, (entered - mark).value - (blocked - slept));
+        slept = blocked;
+        UserExit e = kernel::arch::run_user(t.context);
+        mark = Thread::now();
+        t.user_ns += (mark - entered).value;
+        switch (e.reason) {
+            case UserExitReason::Syscall: {
+                uint64_t number = t.context.registers.rax;
+                // exec and sigreturn replace the registers: their results are in place already.
+                long result = dispatch(t, t.context.registers);
+                bool replaced = number == 15 || ((number == 59 || number == 322) && result == 0);
+                if (result == kRestart && !replaced) {
+                    const Row* row = row_of(number);
+                    restart = {true, number, row && row->never_restarts};
+                } else if (!replaced) {
+                    t.context.registers.rax = static_cast<uint64_t>(result);
+                }
+                break;
+            }
+            case UserExitReason::PageFault:
+                page_fault(t, e);
+                break;
+            case UserExitReason::Exception:
+                exception(t, e);
+                break;
+            case UserExitReason::Kicked:
+                break;
+        }
+    }
+    finish_task(t);
+}
+
+} // namespace tessera::syscalls
