@@ -23,7 +23,9 @@ function(tessera_program name)
     endif()
     add_executable(${name} ${A_SOURCES})
     target_link_libraries(${name} PRIVATE ${A_DEPENDS})
-    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+    # $ORIGIN/../lib: where `make dist` puts libraries that the target machine may lack.
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin
+                                             BUILD_RPATH "$ORIGIN/../lib")
 endfunction()
 
 function(tessera_test name)

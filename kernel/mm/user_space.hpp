@@ -49,7 +49,7 @@ class PageTable {
 
     Result<PageState> query(VirtAddr page) const; // NotFound
     // Clears the bit and says whether it was set (false if unmapped). Accessed is cleared without a
-    // shootdown (it is a hint); dirty with one (it is not).
+    // shootdown on other CPUs (it is a hint); dirty with one (it is not).
     bool test_and_clear_accessed(VirtAddr page);
     bool test_and_clear_dirty(VirtAddr page);
 

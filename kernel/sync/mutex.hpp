@@ -1,5 +1,5 @@
-// Mutex: a sleeping lock for thread context. Never taken in an interrupt, in a shard step, or across a
-// fetch of remote memory while it guards an address space (protocols.md section 8).
+// Mutex: a sleeping lock for thread context. Never taken in an interrupt, in a shard step, or
+// across a fetch of remote memory while it guards an address space (protocols.md section 8).
 //
 // Two implementations share this header: kernel/sched (boots) and kernel/arch/host (pthreads, for
 // hosted tests and TSan). Locked<T, Rank> ties the data to its lock; ranks are checked in debug

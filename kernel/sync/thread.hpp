@@ -37,7 +37,8 @@ class Thread {
     // At the user boundary, by the thread itself, before it looks at pending signals.
     void clear_kick();
 
-    // A slot for the layer that owns the thread (the process monitor's Task), null for plain threads.
+    // A slot for the layer that owns the thread (the process monitor's Task), null for plain
+    // threads.
     void* owner() const;
     void set_owner(void* owner);
 

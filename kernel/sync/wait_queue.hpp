@@ -3,12 +3,13 @@
 //
 //   MutexGuard guard(m);
 //   while (!ready) {
-//       switch (queue.wait(m, deadline)) { case Wake::Kicked: return Fail(Error::Interrupted); ... }
+//       switch (queue.wait(m, deadline)) { case Wake::Kicked: return Fail(Error::Interrupted); ...
+//       }
 //   }
 //
-// A kick (Thread::kick: a signal, a checkpoint, death) ends every interruptible wait of that thread,
-// now and until the thread clears it at the user boundary; so whoever waits must do so before its side
-// effects, or keep its progress in a restart record.
+// A kick (Thread::kick: a signal, a checkpoint, death) ends every interruptible wait of that
+// thread, now and until the thread clears it at the user boundary; so whoever waits must do so
+// before its side effects, or keep its progress in a restart record.
 #pragma once
 
 #include "base/units.hpp"
@@ -31,7 +32,8 @@ class WaitQueue {
     WaitQueue& operator=(const WaitQueue&) = delete;
 
     // m is held by the caller, released while asleep, held again on return. May return Event
-    // spuriously: callers loop on their condition. `deadline` is on the Thread clock; kNever waits on.
+    // spuriously: callers loop on their condition. `deadline` is on the Thread clock; kNever waits
+    // on.
     Wake wait(Mutex& m, Nanos deadline = kNever, Interruptible how = Interruptible::Yes);
 
     // May be called with or without the mutex, from threads only (not from interrupts).

@@ -28,8 +28,8 @@ struct BlockRequest {
 
 class BlockDevice {
   public:
-    // Takes the request. Full: the queue is full, the request was not taken and stays with the caller.
-    // Errors of the transfer itself (Io, Range) arrive in done().
+    // Takes the request. Full: the queue is full, the request was not taken and stays with the
+    // caller. Errors of the transfer itself (Io, Range) arrive in done().
     virtual Result<void> submit(BlockRequest& request) = 0;
     virtual uint64_t block_count() const = 0;
     virtual uint32_t max_transfer_blocks() const = 0;

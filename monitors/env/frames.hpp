@@ -1,7 +1,7 @@
 // FramePool: 4 KiB page frames with a share count, as the monitors' cores see physical memory.
 //
-// The kernel hands out RAM reachable through its direct map; hosted builds and the simulator hand out
-// heap pages (and count, so that a test sees every leak). One shard; never blocks.
+// The kernel hands out RAM reachable through its direct map; hosted builds and the simulator hand
+// out heap pages (and count, so that a test sees every leak). One shard; never blocks.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -19,9 +19,9 @@ struct FrameCounts {
 
 class FramePool {
   public:
-    virtual Result<FrameNo> allocate() = 0;    // share count 1, contents undefined. NoMemory.
-    virtual void share(FrameNo f) = 0;         // count + 1
-    virtual bool release(FrameNo f) = 0;       // count - 1; true if that freed it
+    virtual Result<FrameNo> allocate() = 0; // share count 1, contents undefined. NoMemory.
+    virtual void share(FrameNo f) = 0;      // count + 1
+    virtual bool release(FrameNo f) = 0;    // count - 1; true if that freed it
     virtual uint32_t shares(FrameNo f) const = 0;
     virtual MutableBytes bytes(FrameNo f) = 0; // its 4096 bytes
     virtual FrameCounts counts() const = 0;

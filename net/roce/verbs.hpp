@@ -167,6 +167,8 @@ class Port {
     // Unauthenticated/NotPermitted (consumer reject; its private data is in reject_data()), Disconnected.
     virtual Result<void> connect(Qp& qp, const Endpoint& to, PrivateData hello, Nanos deadline,
                                  Function<void(Result<Bytes>), 64> done) = 0;
+    // What a consumer reject carried; valid inside the `done` that got the error.
+    virtual PrivateData reject_data() const { return {}; }
     virtual Result<void> listen(uint16_t service, Listener& listener) = 0;
     virtual void stop_listening(uint16_t service) = 0;
 

@@ -23,7 +23,7 @@ struct FileKey {
     auto operator<=>(const FileKey&) const = default;
 };
 
-struct FilePage {
+struct CachedPage {
     env::FrameNo frame;   // none while it is being read from the store
     uint64_t changed = 0; // 0: clean; else the change number of its last modification
     bool sending = false; // a write-out of it is under way
@@ -41,7 +41,7 @@ struct CachedFile {
     uint64_t stored_size = 0; // as the store has it: no page beyond it needs to be read
     int64_t modified_ns = 0;
     uint64_t size_changed = 0; // change number of the last size or time change not yet written out
-    std::map<PageNo, FilePage> pages;
+    std::map<PageNo, CachedPage> pages;
     unsigned dirty_pages = 0;
     unsigned under_way = 0; // requests to the store that name this file
     bool held = false;      // we hold it at the store because we have newer data

@@ -129,6 +129,21 @@ void FileHome::provide(FileKey key, PageNo first, unsigned count, ProvideDone do
     start(op.release());
 }
 
+void FileHome::put_page(FileKey key, PageNo page, Bytes data,
+                        Function<void(Result<void>), 64> done) {
+    auto store = stores_.find(key.vnode);
+    if (store == stores_.end()) return done(std::unexpected(Error::NotFound));
+    if (operations_ >= kMaxOperations) return done(std::unexpected(Error::Full));
+    auto op = std::make_unique<HomeOperation>();
+    op->kind = HomeOperation::Kind::Write;
+    op->offset = page.value * kPageSize;
+    op->clip = true;
+    op->data.assign(data.begin(), data.end());
+    op->sync_done = std::move(done);
+    op->file = &find_or_make(key, store->second);
+    start(op.release());
+}
+
 void FileHome::start(HomeOperation* op) {
     operations_++;
     if (!step(*op)) op->file->waiting.push_back(op);
@@ -235,6 +250,8 @@ bool FileHome::step_write(HomeOperation& op) {
         write_out(f);
         if (f.under_way) return false;
     }
+    if (op.clip && op.offset + op.data.size() > f.size)
+        op.data.resize(f.size > op.offset ? f.size - op.offset : 0);
     uint64_t start = op.append ? f.size : op.offset;
     uint64_t stop = start + op.data.size();
     // A page that is written in part and has other bytes in the store must be here first.
@@ -254,7 +271,7 @@ bool FileHome::step_write(HomeOperation& op) {
     while (done < op.data.size()) {
         uint64_t at = start + done;
         size_t n = std::min(op.data.size() - done, kPageSize - at % kPageSize);
-        FilePage& page = f.pages[PageNo(at / kPageSize)];
+        CachedPage& page = f.pages[PageNo(at / kPageSize)];
         if (!page.frame && page.sending) break;
         Result<MutableBytes> bytes = writable(f, page);
         if (!bytes) {
@@ -278,7 +295,8 @@ bool FileHome::step_write(HomeOperation& op) {
     reply.offset = start;
     reply.length = static_cast<uint32_t>(done);
     reply.size = f.size;
-    op.responder.reply(bytes_of(reply));
+    if (op.responder.pending()) op.responder.reply(bytes_of(reply));
+    if (op.sync_done) op.sync_done({});
     end(op);
     if (over_limit(2)) write_out(f);
     return true;

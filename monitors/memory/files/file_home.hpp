@@ -60,6 +60,9 @@ class FileHome {
     using ProvideDone = Function<void(Result<Provided>), 64>;
     void provide(FileKey file, PageNo first, unsigned count, ProvideDone done);
 
+    // A page that was changed through a shared mapping, clipped at the file's end. `data` is copied.
+    void put_page(FileKey file, PageNo page, Bytes data, Function<void(Result<void>), 64> done);
+
     void sync_all(Function<void(Result<void>), 64> done); // everything of every vNode; shutdown
     // Gives back up to `frames` frames of clean pages; returns how many.
     uint64_t shrink(uint64_t frames);
@@ -93,8 +96,8 @@ class FileHome {
     Result<bool> need_pages(CachedFile& f, uint64_t first, uint64_t last);
     Result<void> read_run(CachedFile& f, uint64_t first, uint64_t count);
     Result<env::FrameNo> new_frame();
-    Result<MutableBytes> writable(CachedFile& f, FilePage& page);
-    void mark_dirty(CachedFile& f, FilePage& page);
+    Result<MutableBytes> writable(CachedFile& f, CachedPage& page);
+    void mark_dirty(CachedFile& f, CachedPage& page);
     void mark_size_dirty(CachedFile& f);
     void truncate_pages(CachedFile& f, uint64_t size);
 
@@ -103,7 +106,7 @@ class FileHome {
                         Result<Bytes> r);
     void take_hold(CachedFile& f);
     void drop_hold_if_clean(CachedFile& f);
-    void drop_page(CachedFile& f, std::map<PageNo, FilePage>::iterator page);
+    void drop_page(CachedFile& f, std::map<PageNo, CachedPage>::iterator page);
     bool over_limit(unsigned part_of_eight) const;
 
     rpc::Peer* store_of(CachedFile& f);

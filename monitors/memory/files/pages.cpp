@@ -37,7 +37,7 @@ Result<void> FileHome::read_run(CachedFile& f, uint64_t first, uint64_t count) {
     rpc::Peer* store = store_of(f);
     if (!store) return std::unexpected(Error::Disconnected);
     for (uint64_t p = first; p < first + count; p++)
-        f.pages[PageNo(p)] = FilePage{};
+        f.pages[PageNo(p)] = CachedPage{};
     f.under_way++;
     StoreData h;
     h.target.vnode = f.key.vnode.value;
@@ -82,7 +82,7 @@ Result<env::FrameNo> FileHome::new_frame() {
 }
 
 // The page's bytes, in a frame nobody else reads; the old frame goes to who shares it.
-Result<MutableBytes> FileHome::writable(CachedFile&, FilePage& page) {
+Result<MutableBytes> FileHome::writable(CachedFile&, CachedPage& page) {
     if (page.frame && frames_.shares(page.frame) == 1 && !page.sending)
         return frames_.bytes(page.frame);
     env::FrameNo fresh = TRY(new_frame());
@@ -98,7 +98,7 @@ Result<MutableBytes> FileHome::writable(CachedFile&, FilePage& page) {
     return bytes;
 }
 
-void FileHome::mark_dirty(CachedFile& f, FilePage& page) {
+void FileHome::mark_dirty(CachedFile& f, CachedPage& page) {
     if (!page.changed) {
         f.dirty_pages++;
         counters_.dirty_pages++;
@@ -114,7 +114,7 @@ void FileHome::mark_size_dirty(CachedFile& f) {
     take_hold(f);
 }
 
-void FileHome::drop_page(CachedFile& f, std::map<PageNo, FilePage>::iterator at) {
+void FileHome::drop_page(CachedFile& f, std::map<PageNo, CachedPage>::iterator at) {
     if (at->second.frame) {
         frames_.release(at->second.frame);
         counters_.cached_pages--;
@@ -150,7 +150,7 @@ uint64_t FileHome::shrink(uint64_t wanted) {
         if (freed >= wanted) break;
         for (auto at = f.pages.begin(); at != f.pages.end() && freed < wanted;) {
             auto next = std::next(at);
-            const FilePage& p = at->second;
+            const CachedPage& p = at->second;
             if (p.frame && !p.changed && !p.sending && frames_.shares(p.frame) == 1) {
                 drop_page(f, at);
                 freed++;

@@ -1,10 +1,11 @@
 // AddressSpace: a process's user memory, as POSIX objects and system calls see it.
 //
-// Implemented by monitors/process/memory (VMAs, ExCache, remote objects) and by a plain fake for hosted
-// tests of posix. Thread context; calls may block on remote memory (bounded: protocols.md 5). No lock
-// of the caller above LockRank::AddressSpace may be held across read/write/fault.
+// Implemented by monitors/process/memory (VMAs, ExCache, remote objects) and by a plain fake for
+// hosted tests of posix. Thread context; calls may block on remote memory (bounded: protocols.md
+// 5). No lock of the caller above LockRank::AddressSpace may be held across read/write/fault.
 //
-// Addresses are user virtual addresses; lengths are bytes and rounded to pages inside where Linux does.
+// Addresses are user virtual addresses; lengths are bytes and rounded to pages inside where Linux
+// does.
 #pragma once
 
 #include <cstdint>
@@ -40,12 +41,13 @@ struct MapRequest {
     Protection protection = Protection::None;
     Sharing sharing = Sharing::Private;
     MapPlace place = MapPlace::Anywhere;
-    bool grows_down = false;         // a stack
+    bool grows_down = false; // a stack
     bool populate = false;
-    FileRef file = {};               // none: anonymous
-    uint64_t offset = 0;             // in the file, page aligned
-    uint64_t file_bytes = UINT64_MAX; // ELF: bytes of the segment that come from the file; the rest is zero
-    const char* name = "";           // for /proc/self/maps: path, [heap], [stack]; copied
+    FileRef file = {};   // none: anonymous
+    uint64_t offset = 0; // in the file, page aligned
+    uint64_t file_bytes =
+        UINT64_MAX;        // ELF: bytes of the segment that come from the file; the rest is zero
+    const char* name = ""; // for /proc/self/maps: path, [heap], [stack]; copied
 };
 
 struct Mapping {
@@ -87,12 +89,12 @@ class AddressSpace : public RefCounted {
     virtual Result<Ref<AddressSpace>> fork() = 0;
 
     // A user access faulted here. Ok: retry the instruction. BadAddress: no mapping (SIGSEGV
-    // SEGV_MAPERR); AccessDenied: protection (SEGV_ACCERR); Lost, Io, Dead, Range: SIGBUS; NoMemory:
-    // out of credits, OOM kill; Interrupted: killed while waiting.
+    // SEGV_MAPERR); AccessDenied: protection (SEGV_ACCERR); Lost, Io, Dead, Range: SIGBUS;
+    // NoMemory: out of credits, OOM kill; Interrupted: killed while waiting.
     virtual Result<void> fault(UserAddress address, Protection access) = 0;
 
-    // Copies between user memory and kernel memory. BadAddress (also protection), Lost/Io/Dead: SIGBUS.
-    // Returns after the whole copy; on error how much was copied is unspecified.
+    // Copies between user memory and kernel memory. BadAddress (also protection), Lost/Io/Dead:
+    // SIGBUS. Returns after the whole copy; on error how much was copied is unspecified.
     virtual Result<void> read(UserAddress from, MutableBytes to) = 0;
     virtual Result<void> write(UserAddress to, Bytes from) = 0;
     // A NUL-terminated string; TooBig if longer than `most` (terminator not counted).
@@ -100,7 +102,8 @@ class AddressSpace : public RefCounted {
 
     // A UserPin on an aligned 32-bit word: compares and updates without faulting, for futexes.
     virtual Result<uint32_t> load_word(UserAddress a) = 0;
-    virtual Result<bool> compare_exchange_word(UserAddress a, uint32_t& expected, uint32_t desired) = 0;
+    virtual Result<bool> compare_exchange_word(UserAddress a, uint32_t& expected,
+                                               uint32_t desired) = 0;
     // Names the word across processes that share it: (object, offset).
     struct WordKey {
         uint64_t object;
@@ -121,7 +124,8 @@ class AddressSpace : public RefCounted {
 // Makes empty address spaces for one vNode's processes on this pComponent.
 class AddressSpaceFactory {
   public:
-    virtual Result<Ref<AddressSpace>> create(VnodeId vnode) = 0; // NoMemory, NoDevice (no mComponent)
+    virtual Result<Ref<AddressSpace>> create(
+        VnodeId vnode) = 0; // NoMemory, NoDevice (no mComponent)
 
   protected:
     ~AddressSpaceFactory() = default;

@@ -1,10 +1,10 @@
 // RemoteFiles: the files of a vNode's store, as POSIX objects see them. Blocking, thread context.
 //
-// Implemented over RPC by monitors/process/files (names and attributes at the sComponent, data at the
-// file's home mComponent: protocols.md 6) and by an in-memory fake for hosted tests of posix.
-// Every request is self-contained: vNode, object and generation, absolute offset, credentials. Paths
-// appear only in lookups and creations; mounts, root, cwd and `..` above a root are the caller's.
-// Common errors: Stale (the object is gone), Io, Timeout, AccessDenied, NoSpace.
+// Implemented over RPC by monitors/process/files (names and attributes at the sComponent, data at
+// the file's home mComponent: protocols.md 6) and by an in-memory fake for hosted tests of posix.
+// Every request is self-contained: vNode, object and generation, absolute offset, credentials.
+// Paths appear only in lookups and creations; mounts, root, cwd and `..` above a root are the
+// caller's. Common errors: Stale (the object is gone), Io, Timeout, AccessDenied, NoSpace.
 #pragma once
 
 #include <array>
@@ -27,7 +27,16 @@ struct FileRef {
     explicit operator bool() const { return static_cast<bool>(id); }
 };
 
-enum class FileType : uint8_t { None, Regular, Directory, Symlink, CharDevice, BlockDevice, Fifo, Socket };
+enum class FileType : uint8_t {
+    None,
+    Regular,
+    Directory,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Fifo,
+    Socket
+};
 
 struct Attributes {
     FileRef file;
@@ -38,8 +47,8 @@ struct Attributes {
     uint32_t links = 0;
     uint32_t device = 0; // rdev, Linux encoding, for device nodes
     uint64_t size = 0;
-    uint64_t blocks = 0;       // 512-byte units
-    int64_t accessed_ns = 0;   // since the epoch
+    uint64_t blocks = 0;     // 512-byte units
+    int64_t accessed_ns = 0; // since the epoch
     int64_t modified_ns = 0;
     int64_t changed_ns = 0;
 };
@@ -56,7 +65,8 @@ struct WalkResult {
         Done,    // the whole path was walked; attributes are of its object
         Symlink, // a link in the middle, or last with follow_last: link is its text
         DotDot,  // `..` leads out of `from`'s root: the caller's mount table decides
-        Missing, // the last component does not exist, its directory does: attributes are the directory's
+        Missing, // the last component does not exist, its directory does: attributes are the
+                 // directory's
     };
     Stop stop = Stop::Done;
     Attributes attributes; // Symlink: of the directory that holds the link
@@ -88,7 +98,8 @@ struct FileSystemUse {
 
 class RemoteFiles {
   public:
-    virtual FileRef root(VnodeId vnode) = 0; // the vNode's mounted root directory; none if unmounted
+    virtual FileRef root(
+        VnodeId vnode) = 0; // the vNode's mounted root directory; none if unmounted
 
     virtual Result<WalkResult> walk(VnodeId v, const Credentials& who, FileRef from,
                                     std::string_view path, bool follow_last) = 0;
@@ -118,13 +129,15 @@ class RemoteFiles {
     virtual Result<void> hold(VnodeId v, FileRef f) = 0;
     virtual void release(VnodeId v, FileRef f) = 0;
 
-    virtual Result<size_t> read(VnodeId v, FileRef f, uint64_t offset, MutableBytes into) = 0; // 0 = end
+    virtual Result<size_t> read(VnodeId v, FileRef f, uint64_t offset,
+                                MutableBytes into) = 0; // 0 = end
     // append: the home ignores offset and writes at its end; returns where the data ended up.
     struct Written {
         uint64_t offset = 0;
         size_t length = 0;
     };
-    virtual Result<Written> write(VnodeId v, FileRef f, uint64_t offset, Bytes data, bool append) = 0;
+    virtual Result<Written> write(VnodeId v, FileRef f, uint64_t offset, Bytes data,
+                                  bool append) = 0;
     virtual Result<void> sync(VnodeId v, FileRef f, bool data_only) = 0; // returns when durable
     virtual Result<void> sync_all(VnodeId v) = 0;
     virtual Result<FileSystemUse> use(VnodeId v) = 0;

@@ -77,7 +77,7 @@ class Store {
   public:
     // Writes superblocks, partition table and an empty file store; what was there is gone. The
     // device must have at least kMinBlocks blocks (InvalidArgument).
-    static constexpr uint64_t kMinBlocks = 512;
+    static constexpr uint64_t kMinBlocks = 1024;
     static void format(env::BlockDevice& device, const FormatOptions& options, Done<void> done);
 
     // Loads the index and recovers. device and clock outlive the store. Errors: Malformed (not a

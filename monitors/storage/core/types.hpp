@@ -102,8 +102,8 @@ enum class Stop : uint8_t {
     Object = 0, // the path is used up: attributes are the object's
     Symlink =
         1, // attributes are the symlink's, link_target its text; rest (may be empty) follows it
-    DotDot = 2, // `..` taken at the boundary or a vNode's root: attributes are that directory's,
-                // rest follows the `..`. Elsewhere `..` is walked here
+    DotDot = 2,  // `..` taken at the boundary or a vNode's root: attributes are that directory's,
+                 // rest follows the `..`. Elsewhere `..` is walked here
     Missing = 3, // only the last component is absent: attributes are its directory's, rest its name
 };
 

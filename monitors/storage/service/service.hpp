@@ -7,7 +7,7 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
+#include <map>
 
 #include "base/result.hpp"
 #include "monitors/storage/core/store.hpp"
@@ -71,7 +71,7 @@ class Service {
     unsigned under_way_ = 0;
     uint64_t requests_ = 0;
     // Objects held by a memory monitor: how many times. Bounded by what homes cache dirty.
-    std::unordered_map<FileId, uint32_t> homes_;
+    std::map<FileId, uint32_t> homes_;
 };
 
 } // namespace tessera::smon

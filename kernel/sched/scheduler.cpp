@@ -1,0 +1,513 @@
+#include "kernel/sched/scheduler.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+
+#include "base/assert.hpp"
+#include "kernel/arch/x86_64/apic.hpp"
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/fpu.hpp"
+#include "kernel/arch/x86_64/shootdown.hpp"
+#include "kernel/arch/x86_64/trap.hpp"
+#include "kernel/mm/kernel_map.hpp"
+#include "kernel/sched/internal.hpp"
+#include "kernel/sync/event.hpp"
+
+extern "C" {
+void switch_stacks(uint64_t* save_rsp, uint64_t rsp); // kernel/arch/x86_64/entry.S
+extern const char initial_stack_top[];
+}
+
+namespace tessera::kernel {
+namespace sched {
+namespace {
+
+constexpr Nanos kSlice = milliseconds(4);
+// A thread that wakes takes the CPU from one that has had it for so long; so completions are prompt
+// and two threads talking to each other do not change places at every word.
+constexpr Nanos kWakeGranularity = microseconds(500);
+
+constexpr Nanos kSpreadDelay = microseconds(100);
+
+struct CpuQueue {
+    Spinlock lock; // guards ready
+    List<KernelThread, &KernelThread::run_link> ready;
+    std::atomic<unsigned> ready_count{0};
+
+    Spinlock timer_lock; // guards sleepers, in order of wake_at
+    List<KernelThread, &KernelThread::timer_link> sleepers;
+
+    // This CPU's own, interrupts off.
+    KernelThread* idle_thread = nullptr;
+    KernelThread* previous = nullptr; // whom we switched from
+    Nanos programmed = kNever;        // what the timer is set to
+    Nanos slice_end = kNever;
+    Nanos spread_at = kNever;
+    Nanos switched_at{0};
+    uint64_t switches = 0;
+    std::atomic<int64_t> idle_nanos{0};
+    std::atomic<bool> halted{false};
+    Event* poll_event = nullptr; // of its poll thread
+};
+
+std::array<CpuQueue, arch::kMaxCpus> queues;
+bool started = false;
+
+std::atomic<PollHook> poll_hook{nullptr};
+std::atomic<int64_t> poll_at{INT64_MAX}; // when the hook wants CPU 0 again
+std::atomic<bool> poll_requested{false};
+
+KernelThread* running() {
+    return static_cast<KernelThread*>(arch::current_thread());
+}
+CpuQueue& here() {
+    return queues[arch::cpu_id()];
+}
+
+// Sets the timer if `deadline` is earlier than what it is set to. Interrupts off.
+void program(CpuQueue& q, Nanos deadline) {
+    if (deadline >= q.programmed) return;
+    q.programmed = deadline;
+    arch::set_timer(deadline);
+}
+
+// A time slice runs only while somebody waits for the CPU.
+void arm_slice(CpuQueue& q) {
+    if (q.slice_end != kNever || q.ready_count.load() == 0) return;
+    Nanos now = arch::now();
+    q.slice_end = now + kSlice;
+    if (arch::cpu_count() > 1) q.spread_at = now + kSpreadDelay;
+    program(q, std::min(q.slice_end, q.spread_at));
+}
+
+// Somebody has waited for this CPU long enough: tell one that halts, which then takes him.
+void spread(CpuQueue& q, Nanos now) {
+    if (q.spread_at > now) return;
+    q.spread_at = kNever;
+    if (q.ready_count.load() == 0) return;
+    for (unsigned i = 0; i < arch::cpu_count(); i++) {
+        if (!queues[i].halted.load()) continue;
+        arch::send_ipi(i, arch::kVectorWakeUp);
+        if (q.ready_count.load() > 1) q.spread_at = now + kSpreadDelay;
+        return;
+    }
+}
+
+void run_poll_hook() {
+    PollHook hook = poll_hook.load();
+    if (!hook) return;
+    Nanos next = hook();
+    poll_at.store(next.value);
+    uint64_t saved = arch::irq_save();
+    if (arch::cpu_id() == 0) {
+        program(queues[0], next);
+    } else if (next != kNever) {
+        arch::send_ipi(0, arch::kVectorWakeUp); // CPU 0 keeps the time
+    }
+    arch::irq_restore(saved);
+}
+
+// After a switch, on the new thread's stack: the old one's is no longer in use.
+void finish_switch() {
+    CpuQueue& q = here();
+    KernelThread* old = std::exchange(q.previous, nullptr);
+    if (!old) return;
+    if (old->state != State::Ended) {
+        old->on_cpu.store(false, std::memory_order_release);
+        return;
+    }
+    free_kernel_stack(old->stack_top);
+    uint64_t saved = old->life.lock();
+    old->ended = true;
+    bool free_it = old->detached;
+    if (old->joiner) old->joiner->wake(); // may free it as soon as we let go
+    old->life.unlock(saved);
+    if (free_it) delete old;
+}
+
+// A thread that became ready while it was still leaving its CPU stays in that CPU's queue, and only
+// that CPU may take it: nobody ever waits for another CPU to be done with a stack.
+KernelThread* take_from(CpuQueue& q, bool own) {
+    if (q.ready_count.load(std::memory_order_relaxed) == 0) return nullptr;
+    SpinGuard guard(q.lock);
+    for (KernelThread& t : q.ready) {
+        if (!own && t.on_cpu.load(std::memory_order_acquire)) continue;
+        q.ready.remove(t);
+        q.ready_count.fetch_sub(1, std::memory_order_relaxed);
+        return &t;
+    }
+    return nullptr;
+}
+
+KernelThread* next_thread(CpuQueue& mine) {
+    if (KernelThread* t = take_from(mine, true)) return t;
+    for (unsigned i = 0; i < arch::cpu_count(); i++) {
+        if (&queues[i] == &mine) continue;
+        if (KernelThread* t = take_from(queues[i], false)) return t;
+    }
+    return nullptr;
+}
+
+bool anything_ready() {
+    for (unsigned i = 0; i < arch::cpu_count(); i++) {
+        if (queues[i].ready_count.load(std::memory_order_relaxed) > 0) return true;
+    }
+    return false;
+}
+
+void append(CpuQueue& q, KernelThread& t) {
+    SpinGuard guard(q.lock);
+    q.ready.push_back(t);
+    q.ready_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+// A thread that became ready waits here, on the CPU that woke it, whose caches have what it will
+// ask for; a CPU that halts is told only if it is still waiting kSpreadDelay later (waking another
+// CPU costs more than most waits, by far so under QEMU on a busy host).
+void make_ready(KernelThread& t) {
+    uint64_t saved = arch::irq_save();
+    unsigned cpu = t.on_cpu.load(std::memory_order_acquire) ? t.cpu : arch::cpu_id();
+    CpuQueue& q = queues[cpu];
+    append(q, t);
+    if (cpu != arch::cpu_id()) {
+        arch::send_ipi(cpu, arch::kVectorWakeUp);
+    } else if (!running()->idle) {
+        arm_slice(q);
+        if (arch::now() - q.switched_at > kWakeGranularity) arch::this_cpu().reschedule.store(true);
+    }
+    arch::irq_restore(saved);
+}
+
+void add_sleeper(KernelThread& t, Nanos deadline) {
+    uint64_t saved = arch::irq_save();
+    unsigned cpu = arch::cpu_id();
+    CpuQueue& q = queues[cpu];
+    {
+        SpinGuard guard(q.timer_lock);
+        t.timer_cpu = cpu;
+        t.wake_at = deadline;
+        KernelThread* after = q.sleepers.front();
+        while (after && after->wake_at <= deadline)
+            after = q.sleepers.next(*after);
+        after ? q.sleepers.insert_before(*after, t) : q.sleepers.push_back(t);
+    }
+    program(q, deadline);
+    arch::irq_restore(saved);
+}
+
+void remove_sleeper(KernelThread& t) {
+    CpuQueue& q = queues[t.timer_cpu];
+    SpinGuard guard(q.timer_lock);
+    if (t.timer_link.linked()) q.sleepers.remove(t);
+}
+
+// Marks work for the poll hook after a device interrupt or a poll deadline.
+void hand_to_poller(CpuQueue& q) {
+    if (running()->idle || !poll_hook.load(std::memory_order_relaxed))
+        return; // the idle loop looks itself
+    if (q.poll_event) q.poll_event->signal();
+    arch::this_cpu().reschedule.store(true);
+}
+
+void poll_thread(unsigned cpu) {
+    Event& work = *queues[cpu].poll_event;
+    for (;;) {
+        work.wait();
+        arch::cpus[cpu].irq_marked.store(false);
+        run_poll_hook();
+    }
+}
+
+void init_thread(KernelThread& t, const char* name) {
+    std::strncpy(t.label, name, sizeof t.label - 1);
+}
+
+extern "C" [[noreturn]] void thread_main() {
+    finish_switch();
+    arch::irq_enable();
+    KernelThread& me = KernelThread::me();
+    me.body();
+    me.body.reset();
+    arch::irq_disable();
+    me.state = State::Ended;
+    schedule();
+    __builtin_unreachable();
+}
+
+} // namespace
+
+KernelThread& KernelThread::me() {
+    return *running();
+}
+
+bool KernelThread::is_kicked(Interruptible how) const {
+    uint8_t k = kicks.load();
+    if (how == Interruptible::Yes) return k != 0;
+    if (how == Interruptible::KillOnly) return k & static_cast<uint8_t>(KickKind::Kill);
+    return false;
+}
+
+void schedule() {
+    CpuQueue& q = here();
+    KernelThread* me = running();
+    arch::this_cpu().reschedule.store(false, std::memory_order_relaxed);
+    // Who still wants to run goes to the end of the queue; an idle thread is in no queue.
+    if (me->state == State::Running && !me->idle && q.ready_count.load() > 0) {
+        me->state = State::Ready;
+        append(q, *me);
+    }
+    KernelThread* next = nullptr;
+    if (me->state != State::Running || me->idle) {
+        next = next_thread(q);
+        if (!next && !me->idle) next = q.idle_thread;
+    }
+    q.slice_end = kNever;
+    if (!next || next == me) {
+        me->state = State::Running;
+        arm_slice(q);
+        return;
+    }
+    ASSERT(!next->on_cpu.load(std::memory_order_acquire));
+    arch::FpuAccess::leave_thread();
+    next->state = State::Running;
+    next->cpu = arch::cpu_id();
+    next->on_cpu.store(true, std::memory_order_relaxed);
+    if (next->root) arch::load_root(next->root);
+    q.previous = me;
+    q.switched_at = arch::now();
+    q.switches++;
+    arch::this_cpu().thread = next;
+    arm_slice(q);
+    switch_stacks(&me->rsp, next->rsp);
+    finish_switch();
+}
+
+void park(Nanos deadline, Interruptible how) {
+    KernelThread& me = KernelThread::me();
+    ASSERT(arch::interrupts_enabled() && !me.idle);
+    if (deadline != kNever) {
+        if (deadline <= arch::now()) return;
+        add_sleeper(me, deadline);
+    }
+    uint64_t saved = me.lock.lock();
+    if (me.token || me.is_kicked(how)) {
+        me.token = false;
+        me.lock.unlock(saved);
+    } else {
+        me.state = State::Blocked;
+        me.how = how;
+        me.lock.unlock(0); // interrupts stay off
+        schedule();
+        arch::irq_restore(saved);
+    }
+    if (deadline != kNever) remove_sleeper(me);
+}
+
+void unpark(KernelThread& t) {
+    SpinGuard guard(t.lock);
+    if (t.state != State::Blocked) {
+        t.token = true;
+        return;
+    }
+    t.state = State::Ready;
+    make_ready(t);
+}
+
+void on_timer() {
+    CpuQueue& q = here();
+    Nanos now = arch::now();
+    q.programmed = kNever;
+    {
+        SpinGuard guard(q.timer_lock);
+        while (KernelThread* t = q.sleepers.front()) {
+            if (t->wake_at > now) {
+                program(q, t->wake_at);
+                break;
+            }
+            q.sleepers.remove(*t);
+            unpark(*t);
+        }
+    }
+    spread(q, now);
+    program(q, q.spread_at);
+    if (q.slice_end <= now) {
+        q.slice_end = kNever;
+        arch::this_cpu().reschedule.store(true);
+    } else if (q.slice_end != kNever) {
+        program(q, q.slice_end);
+    }
+    if (arch::cpu_id() == 0) {
+        Nanos poll{poll_at.load()};
+        if (poll <= now) {
+            poll_at.store(INT64_MAX);
+            arch::this_cpu().irq_marked.store(true);
+        } else if (poll != kNever) {
+            program(q, poll);
+        }
+    }
+}
+
+void on_wake_up() {
+    CpuQueue& q = here();
+    if (!running()->idle) {
+        arm_slice(q);
+        if (q.ready_count.load() > 0 && arch::now() - q.switched_at > kWakeGranularity)
+            arch::this_cpu().reschedule.store(true);
+    }
+    if (arch::cpu_id() == 0) {
+        Nanos poll{poll_at.load()};
+        if (poll_requested.exchange(false) || poll <= arch::now()) {
+            arch::this_cpu().irq_marked.store(true);
+        } else {
+            program(q, poll);
+        }
+    }
+}
+
+void preempt_point() {
+    KernelThread* me = running();
+    if (!started || !me || me->idle) return;
+    if (arch::this_cpu().irq_marked.load(std::memory_order_relaxed)) hand_to_poller(here());
+    if (me->state == State::Running && arch::this_cpu().reschedule.load(std::memory_order_relaxed))
+        schedule();
+}
+
+bool before_user() {
+    arch::Cpu& cpu = arch::this_cpu();
+    if (cpu.irq_marked.load(std::memory_order_relaxed)) {
+        cpu.irq_marked.store(false);
+        if (poll_hook.load()) {
+            arch::irq_enable();
+            run_poll_hook();
+            arch::irq_disable();
+            return true;
+        }
+    }
+    if (!cpu.reschedule.load(std::memory_order_relaxed)) return false;
+    schedule();
+    return true;
+}
+
+void run_cpu() {
+    unsigned me = arch::cpu_id();
+    CpuQueue& q = queues[me];
+    arch::Cpu& cpu = arch::cpus[me];
+    for (;;) {
+        arch::irq_enable();
+        if (me == 0 || cpu.irq_marked.load()) {
+            cpu.irq_marked.store(false);
+            run_poll_hook();
+        }
+        arch::irq_disable();
+        if (anything_ready()) {
+            schedule();
+            continue;
+        }
+        if (cpu.irq_marked.load() || (me == 0 && poll_at.load() <= arch::now().value)) continue;
+        q.halted.store(true);
+        if (!anything_ready()) {
+            Nanos before = arch::now();
+            arch::halt_until_interrupt();
+            q.idle_nanos.fetch_add((arch::now() - before).value, std::memory_order_relaxed);
+        }
+        q.halted.store(false);
+    }
+}
+
+bool prepare_cpu(unsigned cpu, uint64_t stack_top) {
+    auto* idle = new (std::nothrow) KernelThread;
+    if (!idle) return false;
+    init_thread(*idle, "idle");
+    idle->idle = true;
+    idle->cpu = cpu;
+    idle->state = State::Running;
+    idle->on_cpu = true;
+    idle->stack_top = stack_top;
+    queues[cpu].idle_thread = idle;
+    arch::cpus[cpu].thread = idle;
+    return true;
+}
+
+Result<KernelThread*> make_thread(const char* name, Function<void(), 64> body) {
+    auto* t = new (std::nothrow) KernelThread;
+    if (!t) return Fail(Error::NoMemory);
+    Result<uint64_t> stack = allocate_kernel_stack();
+    if (!stack) {
+        delete t;
+        return Fail(Error::NoMemory);
+    }
+    init_thread(*t, name);
+    t->stack_top = *stack;
+    t->body = std::move(body);
+    t->cpu = arch::cpu_id();
+    // What switch_stacks pops: r15 r14 r13 r12 rbx rbp and the return address. As after a call, the
+    // stack is 8 off a multiple of 16 when thread_main begins.
+    auto* top = reinterpret_cast<uint64_t*>(*stack) - 2;
+    top[0] = reinterpret_cast<uint64_t>(thread_main);
+    top[1] = 0; // ends backtraces
+    for (int i = 1; i <= 6; i++)
+        top[-i] = 0;
+    t->rsp = reinterpret_cast<uint64_t>(top - 6);
+    return t;
+}
+
+void start() {
+    auto* first = new KernelThread;
+    init_thread(*first, "main");
+    first->state = State::Running;
+    first->on_cpu = true;
+    first->stack_top = reinterpret_cast<uint64_t>(initial_stack_top);
+    arch::cpus[0].thread = first;
+    Result<KernelThread*> idle = make_thread("idle", [] { run_cpu(); });
+    ASSERT(idle);
+    (*idle)->idle = true;
+    queues[0].idle_thread = *idle;
+    started = true;
+}
+
+void start_thread(KernelThread& t) {
+    make_ready(t);
+}
+
+uint64_t thread_root() {
+    return running()->root;
+}
+
+void set_thread_root(uint64_t root) {
+    arch::IrqGuard guard;
+    running()->root = root == kernel_root() ? 0 : root;
+    arch::load_root(root);
+}
+
+// One per CPU: polls when an interrupt found a kernel thread running.
+void start_poll_threads() {
+    for (unsigned i = 0; i < arch::cpu_count(); i++) {
+        if (queues[i].poll_event) continue;
+        queues[i].poll_event = new Event;
+        Result<Thread*> t = Thread::start("poll", [i] { poll_thread(i); });
+        ASSERT(t);
+        (*t)->detach();
+    }
+}
+
+} // namespace sched
+
+void set_idle_poll(PollHook hook) {
+    sched::start_poll_threads();
+    sched::poll_hook.store(hook);
+    request_poll();
+}
+
+void request_poll() {
+    sched::poll_requested.store(true);
+    arch::send_ipi(0, arch::kVectorWakeUp); // CPU 0 itself too: it may be in the middle of anything
+}
+
+CpuTimes cpu_times(unsigned cpu) {
+    ASSERT(cpu < arch::cpu_count());
+    return {Nanos{sched::queues[cpu].idle_nanos.load()}, arch::now(), sched::queues[cpu].switches};
+}
+
+} // namespace tessera::kernel

@@ -1,0 +1,41 @@
+// BlockingCall: an RPC made by a thread that sleeps until the reply is there.
+//
+// The call's record, not the thread, owns request and reply: a thread that is killed while it waits
+// leaves at once, and the record goes when the RPC has ended.
+#pragma once
+
+#include <vector>
+
+#include "base/clock.hpp"
+#include "monitors/env/shard.hpp"
+#include "net/rpc/rpc.hpp"
+
+namespace tessera::pmon {
+
+using ReplyBytes = std::vector<std::byte>;
+
+class BlockingCaller {
+  public:
+    BlockingCaller(env::Shard& shard, rpc::Node& node, Clock& clock)
+        : shard_(shard), node_(node), clock_(clock) {}
+
+    struct Options {
+        Nanos within = seconds(30); // deadline from now
+        bool idempotent = true;
+    };
+    // Thread context. Interrupted: killed while waiting; otherwise as rpc::Peer::call.
+    Result<ReplyBytes> call(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, Bytes body,
+                            const Options& options);
+    // Nobody waits for the outcome (releases). Dropped when the shard's inbox is full.
+    void notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options);
+
+  private:
+    struct Record;
+    Result<void> start(Record* record, roce::Ipv4 to, rpc::Opcode opcode, const Options& options);
+
+    env::Shard& shard_;
+    rpc::Node& node_;
+    Clock& clock_;
+};
+
+} // namespace tessera::pmon

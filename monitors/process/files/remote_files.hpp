@@ -1,0 +1,90 @@
+// The files of vNodes over RPC: names and attributes at the sComponent, data at the file's home
+// mComponent (protocols.md section 6). Blocking, thread context; thread-safe.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "kernel/sync/mutex.hpp"
+#include "monitors/process/files/blocking_call.hpp"
+#include "monitors/process/posix/files.hpp"
+#include "net/schema/file.hpp"
+
+namespace tessera::pmon {
+
+// Where a vNode's files are.
+struct FileMount {
+    VnodeId vnode;
+    posix::FileRef root;
+    roce::Ipv4 store;
+    uint32_t epoch = 0;
+    std::vector<roce::Ipv4> homes; // a file's home is a function of (epoch, file id) over these
+};
+
+class RemoteFilesClient final : public posix::RemoteFiles {
+  public:
+    RemoteFilesClient(BlockingCaller& caller) : caller_(caller) {}
+
+    // Added or replaced by the vNode's mount; removed with it.
+    void set_mount(FileMount mount);
+    void remove_mount(VnodeId vnode);
+    // The home of a file; none if the vNode is not mounted here.
+    Result<roce::Ipv4> home(VnodeId vnode, FileId file);
+
+    // Called (in thread context) after this pComponent changed a file's bytes, so that its lines that
+    // are mapped here follow. No data: the file was truncated at offset.
+    using Changed = Function<void(VnodeId, posix::FileRef, uint64_t offset, Bytes data), 32>;
+    void on_changed(Changed f) { changed_ = std::move(f); }
+
+    posix::FileRef root(VnodeId vnode) override;
+    Result<posix::WalkResult> walk(VnodeId v, const posix::Credentials& who, posix::FileRef from,
+                                   std::string_view path, bool follow_last) override;
+    Result<posix::Attributes> attributes(VnodeId v, posix::FileRef f) override;
+    Result<posix::Attributes> change(VnodeId v, const posix::Credentials& who, posix::FileRef f,
+                                     const posix::AttributeChange& c) override;
+    Result<posix::Attributes> create(VnodeId v, const posix::Credentials& who,
+                                     posix::FileRef directory, std::string_view name,
+                                     posix::FileType type, uint16_t mode, uint32_t device,
+                                     bool exclusive) override;
+    Result<posix::Attributes> symlink(VnodeId v, const posix::Credentials& who,
+                                      posix::FileRef directory, std::string_view name,
+                                      std::string_view text) override;
+    Result<std::string> read_link(VnodeId v, posix::FileRef f) override;
+    Result<void> link(VnodeId v, const posix::Credentials& who, posix::FileRef f,
+                      posix::FileRef directory, std::string_view name) override;
+    Result<void> unlink(VnodeId v, const posix::Credentials& who, posix::FileRef directory,
+                        std::string_view name, bool want_directory) override;
+    Result<void> rename(VnodeId v, const posix::Credentials& who, posix::FileRef from_directory,
+                        std::string_view from, posix::FileRef to_directory, std::string_view to,
+                        RenameMode mode) override;
+    Result<std::vector<posix::DirectoryEntry>> read_directory(VnodeId v,
+                                                              const posix::Credentials& who,
+                                                              posix::FileRef directory,
+                                                              uint64_t after, size_t most) override;
+    Result<void> hold(VnodeId v, posix::FileRef f) override;
+    void release(VnodeId v, posix::FileRef f) override;
+    Result<size_t> read(VnodeId v, posix::FileRef f, uint64_t offset, MutableBytes into) override;
+    Result<Written> write(VnodeId v, posix::FileRef f, uint64_t offset, Bytes data,
+                          bool append) override;
+    Result<void> sync(VnodeId v, posix::FileRef f, bool data_only) override;
+    Result<void> sync_all(VnodeId v) override;
+    Result<posix::FileSystemUse> use(VnodeId v) override;
+
+  private:
+    Result<FileMount> mount(VnodeId v);
+    Result<ReplyBytes> at_store(VnodeId v, rpc::Opcode op, Bytes head, Bytes body = {},
+                                bool idempotent = true);
+    Result<ReplyBytes> at_home(VnodeId v, FileId f, rpc::Opcode op, Bytes head, Bytes body = {},
+                               bool idempotent = true);
+    schema::HomeTarget home_target(const FileMount& m, posix::FileRef f);
+    schema::WireCaller wire_caller(VnodeId v, const posix::Credentials& who, bool numbered);
+    // Attributes as the store gave them, or the home's if it has newer ones.
+    Result<posix::Attributes> newest(VnodeId v, const ReplyBytes& reply);
+
+    BlockingCaller& caller_;
+    kernel::Locked<std::vector<FileMount>, kernel::LockRank::Leaf> mounts_;
+    std::atomic<uint64_t> sequence_{0};
+    Changed changed_;
+};
+
+} // namespace tessera::pmon

@@ -1,0 +1,70 @@
+// ManagerProgram: what the three managers' main.cpp have in common: options, the port on the
+// fabric, the rpc node, the state database, the event loop. A manager adds its service and runs it.
+//
+// Options: --dir STATE_DIR --fabric-socket PATH --own-socket PATH --ip A.B.C.D [--mac ..]
+// --key-file PATH [--gpm IP] [--gmm IP] [--gsm IP] [--heartbeat-ms N] [--storage NAME] [--mtu N]
+#pragma once
+
+#include <string>
+
+#include "base/hosted.hpp"
+#include "net/host/fabric_link.hpp"
+#include "net/host/loop.hpp"
+#include "net/host/state_db.hpp"
+#include "net/roce/soft_port.hpp"
+#include "net/rpc/rpc.hpp"
+
+namespace tessera::net::host {
+
+struct ManagerOptions {
+    std::string dir;
+    FabricOptions fabric;
+    uint32_t ip = 0;
+    std::string key_file;
+    uint32_t gpm = 0x0a4d0002; // 10.77.0.2, .3, .4
+    uint32_t gmm = 0x0a4d0003;
+    uint32_t gsm = 0x0a4d0004;
+    unsigned heartbeat_ms = 1000;
+    unsigned missed = 5;
+    std::string storage; // gsm: the sComponent that gets every mount; empty: the first
+};
+
+Result<uint32_t> parse_ipv4(std::string_view text);
+Result<MacAddress> parse_mac(std::string_view text);
+// 32 raw bytes, or 64 hexadecimal digits with an optional newline.
+Result<rpc::ClusterKey> read_key(const std::string& path);
+// Says on stderr what is wrong and how it should be. `usage_only`: --help was asked for.
+Result<ManagerOptions> parse_manager_options(int argc, char** argv, const char* program,
+                                             uint32_t default_ip);
+
+class ManagerProgram {
+  public:
+    // Opens everything; says on stderr what failed.
+    static Result<Own<ManagerProgram>> start(const ManagerOptions& options, const char* program,
+                                             rpc::NodeKind kind);
+
+    const ManagerOptions& options() const { return options_; }
+    rpc::Node& node() { return *node_; }
+    StateDb& state() { return *state_; }
+    Loop& loop() { return loop_; }
+    HostClock& clock() { return clock_; }
+    HostRandom& random() { return random_; }
+    Incarnation incarnation() const { return incarnation_; }
+    // Until SIGTERM or SIGINT. `poll` and `deadline` are the service's.
+    int run(Function<unsigned()> poll, Function<Nanos()> deadline);
+
+  private:
+    explicit ManagerProgram(const ManagerOptions& o) : options_(o), loop_(clock_) {}
+
+    ManagerOptions options_;
+    HostClock clock_;
+    HostRandom random_;
+    Loop loop_;
+    Own<HostFabric> link_;
+    Own<roce::SoftPort> port_;
+    Own<rpc::Node> node_;
+    Own<StateDb> state_;
+    Incarnation incarnation_;
+};
+
+} // namespace tessera::net::host

@@ -1,0 +1,321 @@
+// The whole way of a file operation without a network: RemoteFilesClient (process monitor) -> FileHome
+// (memory monitor) and storage service -> Store on a disk in memory.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <string>
+
+#include "base/hosted.hpp"
+#include "monitors/memory/files/file_home.hpp"
+#include "monitors/process/files/remote_files.hpp"
+#include "monitors/storage/core/store.hpp"
+#include "monitors/storage/service/service.hpp"
+#include "tests/unit/monitors/support/fake_cluster.hpp"
+#include "tests/unit/monitors/support/heap_frames.hpp"
+
+namespace tessera {
+namespace {
+
+class MemoryDisk final : public env::BlockDevice {
+  public:
+    explicit MemoryDisk(uint64_t blocks) : blocks_(blocks), bytes_(blocks * env::kBlockSize) {}
+    Result<void> submit(env::BlockRequest& r) override {
+        auto done = std::move(r.done);
+        if (r.op != env::BlockOp::Flush) {
+            size_t at = r.block * env::kBlockSize;
+            if (at + r.buffer.size() > bytes_.size()) {
+                done(std::unexpected(Error::Range));
+                return {};
+            }
+            if (fail_writes && r.op == env::BlockOp::Write) {
+                done(std::unexpected(Error::Io));
+                return {};
+            }
+            if (r.op == env::BlockOp::Read) std::memcpy(r.buffer.data(), &bytes_[at], r.buffer.size());
+            else std::memcpy(&bytes_[at], r.buffer.data(), r.buffer.size());
+        }
+        done({});
+        return {};
+    }
+    uint64_t block_count() const override { return blocks_; }
+    uint32_t max_transfer_blocks() const override { return 32; }
+    uint32_t queue_depth() const override { return 64; }
+    bool fail_writes = false;
+
+  private:
+    uint64_t blocks_;
+    std::vector<std::byte> bytes_;
+};
+
+class SettableClock final : public Clock {
+  public:
+    Nanos now() override { return now_; }
+    Nanos now_ = seconds(1000);
+};
+
+class PumpedShard final : public env::Shard {
+  public:
+    explicit PumpedShard(rpc::FakeCluster& c) : cluster_(c) {}
+    Result<void> post(Job job) override {
+        job();
+        cluster_.pump();
+        return {};
+    }
+
+  private:
+    rpc::FakeCluster& cluster_;
+};
+
+constexpr VnodeId kVnode{1};
+constexpr roce::Ipv4 kP{1}, kM{2}, kS{3};
+
+class FilePath : public testing::Test {
+  protected:
+    FilePath() : disk_(4096), frames_(600), shard_(cluster_) {
+        storage::Store::format(disk_, {}, [](Result<void> r) { ASSERT_TRUE(r); });
+        boot_store();
+        boot_home();
+        auto& p = cluster_.add(kP, rpc::NodeKind::Process);
+        caller_.emplace(shard_, p, clock_real_);
+        files_.emplace(*caller_);
+        storage::Attributes root;
+        store_->create_root({}, kVnode, 0, 0755, [&](Result<storage::Attributes> r) {
+            ASSERT_TRUE(r);
+            root = *r;
+        });
+        files_->set_mount({kVnode, {root.object.id, root.object.generation}, kS, 1, {kM}});
+        root_ = files_->root(kVnode);
+    }
+    ~FilePath() override {
+        home_.reset();
+        service_.reset();
+    }
+
+    void boot_store() {
+        service_.reset();
+        store_.reset();
+        storage::Store::mount(disk_, clock_, {}, [&](Result<Own<storage::Store>> r) {
+            ASSERT_TRUE(r);
+            store_ = std::move(*r);
+        });
+        service_ = std::make_unique<smon::Service>(cluster_.add(kS, rpc::NodeKind::Storage), *store_);
+    }
+    void boot_home() {
+        home_.reset();
+        mmon::FileHome::Options options;
+        options.reserved_frames = 16;
+        home_ = std::make_unique<mmon::FileHome>(cluster_.add(kM, rpc::NodeKind::Memory), frames_,
+                                                 clock_, options);
+    }
+    posix::FileRef create(std::string_view name) {
+        auto a = files_->create(kVnode, {}, root_, name, posix::FileType::Regular, 0644, 0, true);
+        EXPECT_TRUE(a) << describe(a.error());
+        return a ? a->file : posix::FileRef{};
+    }
+    size_t write(posix::FileRef f, uint64_t at, std::string_view text, bool append = false) {
+        auto w = files_->write(kVnode, f, at, bytes_of(text), append);
+        EXPECT_TRUE(w) << describe(w.error());
+        return w ? w->length : 0;
+    }
+    std::string read(posix::FileRef f, uint64_t at = 0, size_t most = 1 << 20) {
+        std::string out(most, 0);
+        auto n = files_->read(kVnode, f, at, mutable_bytes(out));
+        EXPECT_TRUE(n) << describe(n.error());
+        out.resize(n ? *n : 0);
+        return out;
+    }
+    static MutableBytes mutable_bytes(std::string& s) {
+        return std::as_writable_bytes(std::span(s.data(), s.size()));
+    }
+    uint64_t size_of(posix::FileRef f) { return files_->attributes(kVnode, f)->size; }
+
+    SettableClock clock_;
+    HostClock clock_real_;
+    MemoryDisk disk_;
+    env::HeapFrames frames_;
+    rpc::FakeCluster cluster_;
+    PumpedShard shard_;
+    Own<storage::Store> store_;
+    Own<smon::Service> service_;
+    Own<mmon::FileHome> home_;
+    std::optional<pmon::BlockingCaller> caller_;
+    std::optional<pmon::RemoteFilesClient> files_;
+    posix::FileRef root_;
+};
+
+TEST_F(FilePath, ReadsBackWhatWasWritten) {
+    posix::FileRef f = create("a");
+    EXPECT_EQ(write(f, 0, "hello"), 5u);
+    EXPECT_EQ(write(f, 5, " world"), 6u);
+    EXPECT_EQ(read(f), "hello world");
+    EXPECT_EQ(write(f, 0, "!", true), 1u);
+    EXPECT_EQ(read(f, 6), "world!");
+    EXPECT_EQ(size_of(f), 12u);
+    EXPECT_EQ(read(f, 100), "");
+}
+
+TEST_F(FilePath, StatByNameSeesWhatOnlyTheHomeKnows) {
+    posix::FileRef f = create("a");
+    write(f, 0, std::string(10000, 'x'));
+    auto w = files_->walk(kVnode, {}, root_, "a", true);
+    ASSERT_TRUE(w);
+    EXPECT_EQ(w->stop, posix::WalkResult::Stop::Done);
+    EXPECT_EQ(w->attributes.size, 10000u);
+    EXPECT_EQ(w->attributes.file, f);
+}
+
+TEST_F(FilePath, WritesOutAfterTheDelayAndSurvivesTheHome) {
+    posix::FileRef f = create("a");
+    write(f, 3, "late");
+    clock_.now_ += seconds(6);
+    home_->poll();
+    cluster_.pump();
+    EXPECT_EQ(home_->counters().dirty_pages, 0u);
+    boot_home(); // the mComponent restarts and has forgotten everything
+    EXPECT_EQ(read(f), std::string("\0\0\0late", 7));
+    EXPECT_EQ(size_of(f), 7u);
+}
+
+TEST_F(FilePath, SyncIsDurableOverARestartOfTheStore) {
+    posix::FileRef f = create("a");
+    write(f, 0, std::string(100000, 'y'));
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    boot_store(); // as after a crash: nothing was unmounted
+    EXPECT_EQ(read(f), std::string(100000, 'y'));
+}
+
+TEST_F(FilePath, TruncateCutsAndGrowsWithZeros) {
+    posix::FileRef f = create("a");
+    write(f, 0, std::string(9000, 'z'));
+    posix::AttributeChange c;
+    c.set_size = true;
+    c.size = 5000;
+    ASSERT_TRUE(files_->change(kVnode, {}, f, c));
+    EXPECT_EQ(size_of(f), 5000u);
+    c.size = 8000;
+    ASSERT_TRUE(files_->change(kVnode, {}, f, c));
+    EXPECT_EQ(read(f), std::string(5000, 'z') + std::string(3000, '\0'));
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    EXPECT_EQ(read(f), std::string(5000, 'z') + std::string(3000, '\0'));
+}
+
+TEST_F(FilePath, TimesSetByNameStayAfterTheWriteOut) {
+    posix::FileRef f = create("a");
+    write(f, 0, "data");
+    posix::AttributeChange c;
+    c.set_modified = true;
+    c.modified_ns = 123'000'000'000;
+    ASSERT_TRUE(files_->change(kVnode, {}, f, c));
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    EXPECT_EQ(files_->attributes(kVnode, f)->modified_ns, 123'000'000'000);
+}
+
+TEST_F(FilePath, ARemovedFileThatIsHeldStaysReadable) {
+    posix::FileRef f = create("a");
+    write(f, 0, "still here");
+    ASSERT_TRUE(files_->hold(kVnode, f));
+    ASSERT_TRUE(files_->unlink(kVnode, {}, root_, "a", false));
+    EXPECT_EQ(read(f), "still here");
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    EXPECT_EQ(read(f), "still here");
+    files_->release(kVnode, f);
+    boot_home();
+    std::string out(10, 0);
+    EXPECT_EQ(files_->read(kVnode, f, 0, mutable_bytes(out)).error(), Error::Stale);
+}
+
+TEST_F(FilePath, AStoreThatIsAwayIsATimeoutAndLaterFine) {
+    posix::FileRef f = create("a");
+    write(f, 0, "text");
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    cluster_.cut_off(kS, true);
+    std::string out(4, 0);
+    EXPECT_EQ(files_->read(kVnode, f, 0, mutable_bytes(out)).error(), Error::Timeout);
+    cluster_.cut_off(kS, false);
+    EXPECT_EQ(read(f), "text");
+}
+
+TEST_F(FilePath, ANeverWrittenOutWriteIsReportedOnce) {
+    posix::FileRef f = create("a");
+    write(f, 0, "text");
+    cluster_.cut_off(kS, true);
+    EXPECT_FALSE(files_->sync(kVnode, f, false)); // the error of this write-out
+    cluster_.cut_off(kS, false);
+    EXPECT_TRUE(files_->sync(kVnode, f, false)); // tried again, and it worked
+    boot_home();
+    EXPECT_EQ(read(f), "text");
+}
+
+TEST_F(FilePath, DirectoriesListInPages) {
+    for (int i = 0; i < 300; i++) create("file" + std::to_string(i));
+    std::map<std::string, int> seen;
+    uint64_t after = 0;
+    for (;;) {
+        auto entries = files_->read_directory(kVnode, {}, root_, after, 100);
+        ASSERT_TRUE(entries);
+        if (entries->empty()) break;
+        for (auto& e : *entries) seen[e.name]++;
+        after = entries->back().cookie;
+    }
+    EXPECT_EQ(seen.size(), 300u);
+    for (auto& [name, n] : seen) EXPECT_EQ(n, 1) << name;
+}
+
+// Random operations on a few files against a model, with restarts of the home in between (after a
+// sync, so that nothing may be lost) and more data than the home has frames for.
+TEST_F(FilePath, AgreesWithAModel) {
+    std::mt19937 dice(7);
+    std::map<int, std::pair<posix::FileRef, std::string>> model;
+    for (int i = 0; i < 6; i++) model[i] = {create("m" + std::to_string(i)), ""};
+    for (int step = 0; step < 3000; step++) {
+        auto& [f, text] = model[static_cast<int>(dice() % 6)];
+        switch (dice() % 10) {
+            case 0:
+            case 1:
+            case 2:
+            case 3: {
+                size_t at = dice() % 600000, n = 1 + dice() % 70000;
+                std::string piece(n, static_cast<char>('a' + dice() % 26));
+                ASSERT_EQ(write(f, at, piece), n);
+                if (text.size() < at + n) text.resize(at + n);
+                text.replace(at, n, piece);
+                break;
+            }
+            case 4: {
+                posix::AttributeChange c;
+                c.set_size = true;
+                c.size = dice() % 700000;
+                ASSERT_TRUE(files_->change(kVnode, {}, f, c));
+                text.resize(c.size);
+                break;
+            }
+            case 5: ASSERT_TRUE(files_->sync(kVnode, f, false)); break;
+            case 6:
+                clock_.now_ += seconds(2);
+                home_->poll();
+                cluster_.pump();
+                break;
+            case 7:
+                if (dice() % 20 == 0) {
+                    ASSERT_TRUE(files_->sync_all(kVnode));
+                    boot_home();
+                }
+                break;
+            default: {
+                size_t at = text.empty() ? 0 : dice() % text.size(), n = dice() % 100000;
+                ASSERT_EQ(read(f, at, n), text.substr(at, n)) << "step " << step;
+                ASSERT_EQ(size_of(f), text.size());
+            }
+        }
+    }
+    for (auto& [i, m] : model) EXPECT_EQ(read(m.first), m.second);
+}
+
+} // namespace
+} // namespace tessera

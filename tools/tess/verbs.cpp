@@ -1,0 +1,466 @@
+#include "tools/tess/verbs.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "tools/tess/cluster.hpp"
+#include "tools/tess/plan.hpp"
+#include "tools/tess/process.hpp"
+#include "tools/tess/qemu.hpp"
+#include "tools/tess/tables.hpp"
+
+namespace tessera::tess {
+namespace {
+
+using std::chrono::seconds;
+
+int fail(const Problem& problem) {
+    std::fprintf(stderr, "tess: %s\n", problem.c_str());
+    return 1;
+}
+
+// A booted cluster and a session on it.
+struct Open {
+    Paths paths;
+    ClusterConfig config;
+    std::unique_ptr<Session> session;
+};
+Outcome<Open> open_cluster(const std::string& dir) {
+    auto paths = paths_for(dir);
+    if (!paths) return Trouble(paths.error());
+    auto config = booted_config(*paths);
+    if (!config) return Trouble(config.error());
+    auto session = Session::open(*paths, *config);
+    if (!session) return Trouble(session.error());
+    return Open{*paths, *config, std::move(*session)};
+}
+
+// The control plane over a session that is opened when it is first needed: in `up` that is once the
+// fabric runs.
+class Control {
+  public:
+    Control(const Paths& paths, const ClusterConfig& config) : paths_(paths), config_(config) {}
+
+    ControlPlane plane() {
+        return {[this] { return joined(); }, [this] { return create_vnodes(); },
+                [this] { return shutdown(); }};
+    }
+
+  private:
+    Outcome<Session*> session() {
+        if (!session_) {
+            auto s = Session::open(paths_, config_);
+            if (!s) return Trouble(s.error());
+            session_ = std::move(*s);
+        }
+        return session_.get();
+    }
+    Outcome<std::vector<std::string>> joined() {
+        auto s = session();
+        if (!s) return Trouble(s.error());
+        auto r = (*s)->ask<control::StatusReply>((*s)->gpm(), schema::kStatus,
+                                                 control::StatusRequest(), seconds(2));
+        if (!r) return Trouble(call_problem("gpm", r.error()));
+        std::vector<std::string> names;
+        for (const auto& c : r->components())
+            if (c.component().state() == control::COMPONENT_UP)
+                names.push_back(c.component().name());
+        return names;
+    }
+    Outcome<void> create_vnodes() {
+        auto s = session();
+        if (!s) return Trouble(s.error());
+        for (const VnodeConfig& v : config_.vnodes) {
+            control::VnodeCreateRequest q;
+            q.set_name(v.name);
+            q.set_exists_ok(true);
+            q.mutable_limits()->set_memory_pages(v.memory / 4096);
+            auto r = (*s)->ask<control::VnodeCreateReply>((*s)->gpm(), schema::kVnodeCreate, q,
+                                                          seconds(20));
+            if (!r)
+                return Trouble("cannot create vNode '" + v.name +
+                               "': " + call_problem("gpm", r.error()));
+        }
+        return {};
+    }
+    Outcome<void> shutdown() {
+        auto s = session();
+        if (!s) return Trouble(s.error());
+        control::ShutdownRequest q;
+        q.set_deadline_ms(10'000);
+        auto r = (*s)->ask<control::ShutdownReply>((*s)->gpm(), schema::kShutdown, q, seconds(35));
+        session_.reset(); // its sockets go before the folder does
+        if (!r) return Trouble(call_problem("gpm", r.error()));
+        std::string late;
+        for (const std::string& name : r->failed())
+            late += " " + name;
+        if (!late.empty()) return Trouble("no answer in time from" + late);
+        return {};
+    }
+
+    Paths paths_;
+    ClusterConfig config_;
+    std::unique_ptr<Session> session_;
+};
+
+template <typename Reply, typename Request>
+Outcome<Reply> ask_gpm(Session& s, rpc::Opcode opcode, const Request& q,
+                       seconds limit = seconds(10)) {
+    auto r = s.ask<Reply>(s.gpm(), opcode, q, limit);
+    if (!r) return Trouble(call_problem("gpm", r.error()));
+    return *r;
+}
+
+bool is_host_service(const std::string& n) {
+    return n == "gpm" || n == "gmm" || n == "gsm" || n == "fabric";
+}
+
+Outcome<void> known_name(const Paths& p, const ClusterConfig& c, const std::string& name) {
+    if (is_host_service(name)) return {};
+    std::string all = "fabric gpm gmm gsm";
+    for (const ComponentConfig& one : c.components) {
+        if (one.name == name) return {};
+        all += " " + one.name;
+    }
+    return Trouble("no component called '" + name + "' in " + p.state + "; there are: " + all);
+}
+
+} // namespace
+
+int verb_up(const std::string& dir, const std::string& config_file, const std::string& accelerator,
+            bool restart) {
+    auto paths = paths_for(dir);
+    if (!paths) return fail(paths.error());
+    UpOptions options;
+    options.restart = restart;
+    options.config_text = std::string(default_config_text());
+    if (!config_file.empty()) {
+        auto text = read_file(config_file);
+        if (!text)
+            return fail(text.error() + "; `tess up` without --config boots the default cluster");
+        options.config_text = *text;
+    }
+    auto config = parse_config(options.config_text,
+                               config_file.empty() ? "the default cluster" : config_file);
+    if (!config) return fail(config.error());
+    if (accelerator == "kvm") config->accelerator = Accelerator::Kvm;
+    if (accelerator == "tcg") config->accelerator = Accelerator::Tcg;
+    options.config = *config;
+    catch_interrupts();
+    Control control(*paths, *config);
+    if (auto r = up(*paths, options, control.plane()); !r) {
+        fail(r.error());
+        return interrupted() ? 128 + interrupted() : 1;
+    }
+    return 0;
+}
+
+int verb_down(const std::string& dir) {
+    auto paths = paths_for(dir);
+    if (!paths) return fail(paths.error());
+    auto config = booted_config(*paths);
+    Control control(*paths, config ? *config : ClusterConfig());
+    if (auto r = down(*paths, control.plane()); !r) return fail(r.error());
+    return 0;
+}
+
+int verb_status(const std::string& dir, bool json) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    auto r =
+        ask_gpm<control::StatusReply>(*open->session, schema::kStatus, control::StatusRequest());
+    if (!r) return fail(r.error());
+    std::string text = json ? status_json(*r) : status_table(*r);
+    std::fputs(text.c_str(), stdout);
+    return 0;
+}
+
+int verb_run(const std::string& dir, const RunOptions& options) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error()), 125;
+    if (options.terminal && !isatty(0)) return fail("-t needs a terminal on stdin"), 125;
+    auto place = place_program(*open->session, options.vnode);
+    if (!place) return fail(place.error()), 125;
+    if (options.greet) {
+        auto status = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
+                                                    control::StatusRequest());
+        if (!status) return fail(status.error()), 125;
+        std::fputs(greeting_text(*status, options.vnode, place->component).c_str(), stderr);
+    }
+    return run_program(*open->session, *place, options);
+}
+
+int verb_ps(const std::string& dir, const std::string& vnode) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    auto status =
+        ask_gpm<control::StatusReply>(*open->session, schema::kStatus, control::StatusRequest());
+    if (!status) return fail(status.error());
+    uint32_t wanted = 0;
+    for (const auto& v : status->vnodes())
+        if (v.vnode().name() == vnode) wanted = v.vnode().vnode();
+    if (!vnode.empty() && wanted == 0)
+        return fail("no vNode called '" + vnode + "'; see `tess vnode list`");
+    std::vector<ProcessRow> rows;
+    for (const auto& c : status->components()) {
+        if (c.component().kind() != control::KIND_PROCESS ||
+            c.component().state() != control::COMPONENT_UP)
+            continue;
+        for (uint32_t first = 0;;) {
+            Le32 q[2] = {wanted, first};
+            std::string request(reinterpret_cast<const char*>(q), sizeof q);
+            auto reply =
+                open->session->call(c.component().ip(), schema::kProcessList, request, seconds(5));
+            if (!reply) {
+                fail(call_problem(c.component().name(), reply.error()));
+                break;
+            }
+            size_t count = reply->size() / sizeof(schema::ProcessEntry);
+            for (size_t i = 0; i < count; i++)
+                rows.push_back(
+                    {c.component().name(),
+                     load<schema::ProcessEntry>(bytes_of(std::string_view(*reply))
+                                                    .subspan(i * sizeof(schema::ProcessEntry)))});
+            first += static_cast<uint32_t>(count);
+            if (count == 0 || (count + 1) * sizeof(schema::ProcessEntry) <= rpc::kMaxMessage) break;
+        }
+    }
+    std::fputs(process_table(*status, rows).c_str(), stdout);
+    return 0;
+}
+
+int verb_vnode_create(const std::string& dir, const std::string& name, const std::string& memory) {
+    control::VnodeCreateRequest q;
+    q.set_name(name);
+    if (!memory.empty()) {
+        auto bytes = parse_size(memory);
+        if (!bytes) return fail(bytes.error());
+        q.mutable_limits()->set_memory_pages(*bytes / 4096);
+    }
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    auto r = open->session->ask<control::VnodeCreateReply>(open->session->gpm(),
+                                                           schema::kVnodeCreate, q, seconds(20));
+    if (!r && r.error() == Error::Exists)
+        return fail("a vNode called '" + name + "' already exists");
+    if (!r) return fail(call_problem("gpm", r.error()));
+    std::printf("%s\n", name.c_str());
+    return 0;
+}
+
+int verb_vnode_list(const std::string& dir) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    auto r =
+        ask_gpm<control::StatusReply>(*open->session, schema::kStatus, control::StatusRequest());
+    if (!r) return fail(r.error());
+    std::fputs(vnode_table(*r).c_str(), stdout);
+    return 0;
+}
+
+int verb_vnode_remove(const std::string& dir, const std::string& name) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    control::VnodeRemoveRequest q;
+    q.set_name(name);
+    auto r = open->session->call(open->session->gpm(), schema::kVnodeRemove, q.SerializeAsString(),
+                                 seconds(20));
+    if (!r && r.error() == Error::NotFound)
+        return fail("no vNode called '" + name + "'; see `tess vnode list`");
+    if (!r) return fail(call_problem("gpm", r.error()));
+    return 0;
+}
+
+int verb_copy(const std::string& dir, const std::string& from, const std::string& to) {
+    auto remote = [](const std::string& s) { // NAME:PATH, unless the colon comes after a slash
+        size_t colon = s.find(':');
+        return colon != std::string::npos && colon > 0 && s.find('/') > colon;
+    };
+    if (remote(from) == remote(to))
+        return fail(
+            "one of the two must be in a vNode, such as main:/root/file; the other on this host");
+    bool up = remote(to);
+    const std::string& there = up ? to : from;
+    std::string here = up ? from : to, path = there.substr(there.find(':') + 1);
+    auto base_name = [](std::string s) {
+        while (s.size() > 1 && s.back() == '/')
+            s.pop_back();
+        return s.substr(s.rfind('/') + 1);
+    };
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    RunOptions run;
+    run.vnode = there.substr(0, there.find(':'));
+    run.directory = "/";
+    struct stat s;
+    bool exists = stat(here.c_str(), &s) == 0;
+    std::string landing;
+    if (up) {
+        if (!exists) return fail("cannot read " + here + ": " + std::strerror(errno));
+        if (!S_ISREG(s.st_mode)) return fail(here + " is not a file; pack folders with tar first");
+        int fd = ::open(here.c_str(), O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return fail("cannot read " + here + ": " + std::strerror(errno));
+        dup2(fd, 0);
+        char mode[8];
+        std::snprintf(mode, sizeof mode, "%04o", s.st_mode & 07777u);
+        run.arguments = {
+            "/bin/sh",
+            "-c",
+            "[ -d \"$1\" ] && set -- \"$1/$2\" \"$2\" \"$3\"; cat >\"$1\" && chmod \"$3\" \"$1\"",
+            "tess cp",
+            path,
+            base_name(here),
+            mode};
+    } else {
+        landing = exists && S_ISDIR(s.st_mode) ? here + "/" + base_name(path) : here;
+        int fd =
+            ::open((landing + ".tess-new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (fd < 0) return fail("cannot write " + landing + ": " + std::strerror(errno));
+        dup2(fd, 1);
+        int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        dup2(null, 0);
+        run.arguments = {"/bin/cat", path};
+    }
+    auto place = place_program(*open->session, run.vnode);
+    int status = place ? run_program(*open->session, *place, run) : fail(place.error());
+    if (up) return status;
+    std::string fresh = landing + ".tess-new";
+    if (status != 0)
+        unlink(fresh.c_str());
+    else if (rename(fresh.c_str(), landing.c_str()) != 0)
+        return fail("cannot write " + landing + ": " + std::strerror(errno));
+    return status;
+}
+
+int verb_logs(const std::string& dir, const std::string& component, bool follow) {
+    auto paths = paths_for(dir);
+    if (!paths) return fail(paths.error());
+    std::string path = paths->log(component);
+    std::ifstream f(path, std::ios::binary);
+    if (!f) {
+        if (auto c = booted_config(*paths); c)
+            if (auto k = known_name(*paths, *c, component); !k) return fail(k.error());
+        return fail("no log " + path + "; has this cluster been up?");
+    }
+    char b[8192];
+    while (true) {
+        f.read(b, sizeof b);
+        if (f.gcount() > 0) std::fwrite(b, 1, static_cast<size_t>(f.gcount()), stdout);
+        if (f) continue;
+        std::fflush(stdout);
+        if (!follow) return 0;
+        f.clear();
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
+int verb_top(const std::string& dir, double every, unsigned rounds) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    control::StatusReply before;
+    for (unsigned i = 0; rounds == 0 || i < rounds; i++) {
+        if (i > 0) std::this_thread::sleep_for(std::chrono::duration<double>(every));
+        auto r = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
+                                               control::StatusRequest());
+        if (!r) return fail(r.error());
+        if (isatty(1)) std::fputs("\033[H\033[J", stdout);
+        std::fputs(top_table(before, *r, every).c_str(), stdout);
+        std::fflush(stdout);
+        before = *r;
+    }
+    return 0;
+}
+
+int verb_set(const std::string& dir, const std::string& component, const std::string& assignment) {
+    size_t equals = assignment.find('=');
+    if (equals == std::string::npos)
+        return fail("'" + assignment + "': expected NAME=VALUE, such as excache=16M");
+    std::string name = assignment.substr(0, equals), value = assignment.substr(equals + 1);
+    if (name == "excache") {
+        auto bytes = parse_size(value);
+        if (!bytes) return fail(bytes.error());
+        value = std::to_string(*bytes);
+    }
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    if (auto k = known_name(open->paths, open->config, component); !k) return fail(k.error());
+    control::SetOptionRequest q;
+    q.set_component(component);
+    q.set_name(name);
+    q.set_value(value);
+    auto r = open->session->call(open->session->gpm(), schema::kSetOption, q.SerializeAsString(),
+                                 seconds(20));
+    if (r) return 0;
+    switch (r.error()) {
+        case Error::NotFound:
+        case Error::Unsupported:
+            return fail(component + " has no setting called '" + name + "'");
+        case Error::InvalidArgument:
+        case Error::Range:
+            return fail(component + " cannot take " + assignment + ": out of its range");
+        default:
+            return fail(call_problem(component, r.error()));
+    }
+}
+
+int verb_stats(const std::string& dir, const std::string& component) {
+    auto open = open_cluster(dir);
+    if (!open) return fail(open.error());
+    if (auto k = known_name(open->paths, open->config, component); !k) return fail(k.error());
+    if (component == "fabric") return verb_fabric(dir, {"stats"});
+    uint32_t ip = is_host_service(component) ? manager_ip(open->config, component) : 0;
+    for (size_t i = 0; i < open->config.components.size(); i++)
+        if (open->config.components[i].name == component) ip = component_ip(open->config, i);
+    auto r = open->session->call(ip, schema::kStats, "", seconds(5));
+    if (!r) return fail(call_problem(component, r.error()));
+    std::fputs(r->c_str(), stdout);
+    return 0;
+}
+
+int verb_fabric(const std::string& dir, const std::vector<std::string>& words) {
+    auto paths = paths_for(dir);
+    if (!paths) return fail(paths.error());
+    std::string line;
+    for (const std::string& w : words)
+        line += (line.empty() ? "" : " ") + w;
+    // The fabric has a working folder of its own.
+    if (words.size() == 3 && words[0] == "pcap" && words[2] != "off" && words[2][0] != '/') {
+        char here[4096];
+        if (getcwd(here, sizeof here))
+            line = words[0] + " " + words[1] + " " + here + "/" + words[2];
+    }
+    auto r = fabric_command(*paths, line);
+    if (!r) return fail(r.error());
+    std::fputs(r->c_str(), stdout);
+    return 0;
+}
+
+int verb_fault(const std::string& dir, const std::string& what, const std::string& name) {
+    auto paths = paths_for(dir);
+    if (!paths) return fail(paths.error());
+    auto config = booted_config(*paths);
+    if (!config) return fail(config.error());
+    if (auto k = known_name(*paths, *config, name); !k) return fail(k.error());
+    if (what == "start") {
+        if (running(*paths, name)) return fail(name + " is already running");
+        auto r = start_again(*paths, *config, name);
+        return r ? 0 : fail(r.error());
+    }
+    if (!running(*paths, name))
+        return fail(name + " is not running; `tess start " + name + "` starts it again");
+    if (what == "kill") send_signal(*paths, name, SIGKILL);
+    if (what == "pause") send_signal(*paths, name, SIGSTOP);
+    if (what == "resume") send_signal(*paths, name, SIGCONT);
+    return 0;
+}
+
+} // namespace tessera::tess
