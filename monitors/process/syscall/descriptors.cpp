@@ -31,7 +31,7 @@ Result<Ref<Description>> open_file(Task& t, int at, const std::string& path, uin
                                                bits, 0, exclusive));
         r.at = r.parent;
         r.at.file = r.attributes.file;
-        r.at.path = r.parent.path == "/" ? "/" + r.name : r.parent.path + "/" + r.name;
+        r.at.path = r.parent.path == "/" ? std::string("/") + r.name : r.parent.path + "/" + r.name;
         made = true;
     } else if (exclusive) {
         return Fail(Error::Exists);

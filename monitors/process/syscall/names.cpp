@@ -191,7 +191,7 @@ Answer sys_getcwd(Task& t, UserAddress to, uint64_t length) {
             else if (path.starts_with(root + "/"))
                 path = path.substr(root.size());
             else
-                path = "(unreachable)" + path;
+                path = std::string("(unreachable)") + path;
         }
     }
     if (path.size() + 1 > length) return Fail(Error::Range);

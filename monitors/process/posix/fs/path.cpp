@@ -9,8 +9,8 @@ constexpr unsigned kMostLinks = 40;
 constexpr size_t kMostPath = 4095, kMostName = 255;
 
 std::string join(const std::string& directory, std::string_view name) {
-    if (directory == "/") return "/" + std::string(name);
-    return directory + "/" + std::string(name);
+    if (directory == "/") return std::string("/").append(name);
+    return directory + std::string("/").append(name);
 }
 
 std::string parent_path(const std::string& path) {

@@ -236,10 +236,19 @@ Result<int64_t> Directory::seek(int64_t offset, int whence) {
     return offset;
 }
 
+// The lock only guards the position: /proc takes the vNode's lock (outside of ours) to list itself.
 Result<void> Directory::entries(Function<bool(const DirectoryEntry&, uint64_t next)> take) {
-    MutexGuard guard(mutex_);
-    while (position_ < 2) {
-        bool up = position_ == 1;
+    uint64_t at;
+    {
+        MutexGuard guard(mutex_);
+        at = position_;
+    }
+    auto moved = [&] {
+        MutexGuard guard(mutex_);
+        position_ = at;
+    };
+    while (at < 2) {
+        bool up = at == 1;
         DirectoryEntry e;
         e.name = up ? ".." : ".";
         e.type = FileType::Directory;
@@ -248,15 +257,16 @@ Result<void> Directory::entries(Function<bool(const DirectoryEntry&, uint64_t ne
             auto parent = where_.fs->walk({}, where_.file, "..", true);
             if (parent && parent->stop == WalkResult::Stop::Done) e.id = parent->attributes.file.id;
         }
-        if (!take(e, position_ + 1)) return {};
-        position_++;
+        if (!take(e, at + 1)) return moved(), Result<void>();
+        at++;
     }
     for (;;) {
-        auto page = TRY(where_.fs->read_directory({}, where_.file, position_ - 2, 64));
-        if (page.empty()) return {};
-        for (const DirectoryEntry& e : page) {
-            if (!take(e, e.cookie + 2)) return {};
-            position_ = e.cookie + 2;
+        auto page = where_.fs->read_directory({}, where_.file, at - 2, 64);
+        if (!page) return moved(), Result<void>(Fail(page.error()));
+        if (page->empty()) return moved(), Result<void>();
+        for (const DirectoryEntry& e : *page) {
+            if (!take(e, e.cookie + 2)) return moved(), Result<void>();
+            at = e.cookie + 2;
         }
     }
 }
