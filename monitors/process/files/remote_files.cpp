@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "net/schema/page.hpp"
+
 namespace tessera::pmon {
 
 using namespace schema;
@@ -77,7 +79,7 @@ Result<FileMount> RemoteFilesClient::mount(VnodeId v) {
 Result<roce::Ipv4> RemoteFilesClient::home(VnodeId v, FileId f) {
     FileMount m = TRY(mount(v));
     if (m.homes.empty()) return std::unexpected(Error::NoDevice);
-    return m.homes[std::hash<FileId>{}(f) % m.homes.size()];
+    return m.homes[schema::home_index(f, m.homes.size())];
 }
 
 FileRef RemoteFilesClient::root(VnodeId v) {

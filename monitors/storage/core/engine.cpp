@@ -1,5 +1,7 @@
 #include "monitors/storage/core/engine.hpp"
 
+#include "base/ref.hpp"
+
 namespace tessera::storage {
 
 Engine::Engine(env::BlockDevice& raw, Clock& c, const MountOptions& o)
@@ -197,18 +199,22 @@ void Engine::object_leaves(Object& object) {
 
 void Engine::write_header(DeviceQueue::Completion done) {
     header.header_version = header.header_version + 1;
-    auto block = std::make_shared<std::vector<std::byte>>(kBlockSize);
+    struct Write final : RefCounted {
+        std::vector<std::byte> block = std::vector<std::byte>(kBlockSize);
+        DeviceQueue::Completion done;
+    };
+    auto write = make_ref<Write>();
+    write->done = std::move(done);
     header.checksum = 0;
-    store(MutableBytes(*block), header);
-    header.checksum = block_checksum(*block, offsetof(StoreHeader, checksum));
-    store(MutableBytes(*block), header);
+    store(MutableBytes(write->block), header);
+    header.checksum = block_checksum(write->block, offsetof(StoreHeader, checksum));
+    store(MutableBytes(write->block), header);
     uint64_t slot = header.header_version % 2;
-    auto finish = std::make_shared<DeviceQueue::Completion>(std::move(done));
-    device.write(slot, *block, [this, block, slot, finish](Result<void> r) {
-        if (!r) return (*finish)(r);
-        device.write(slot + 2, *block, [this, block, finish](Result<void> r) {
-            if (!r) return (*finish)(r);
-            device.flush([finish](Result<void> r) { (*finish)(r); });
+    device.write(slot, write->block, [this, write, slot](Result<void> r) {
+        if (!r) return write->done(r);
+        device.write(slot + 2, write->block, [this, write](Result<void> r) {
+            if (!r) return write->done(r);
+            device.flush([write](Result<void> r) { write->done(r); });
         });
     });
 }
