@@ -70,9 +70,15 @@ void Service::on_component(const net::host::KnownComponent& c, const control::Jo
         return std::any_of(join.held().begin(), join.held().end(),
                            [&](auto& h) { return h.vnode().vnode() == id.value; });
     };
-    for (auto& q : std::vector(quotas_.quotas()))
-        if (q.node == c.entry.node && !held(q.vnode)) quotas_.restore(q.vnode, q.node, 0);
     quotas_.set_pool(c.entry.node, c.entry.ip, c.entry.resources.memory_bytes / kPageSize);
+    for (auto& q : std::vector(quotas_.quotas()))
+        if (q.node == c.entry.node && !held(q.vnode)) {
+            // A share that was recorded as nothing is granted as if it were new.
+            if (q.pages == 0)
+                (void)quotas_.extend(q.vnode, q.node,
+                                     c.entry.resources.memory_bytes / kPageSize / 2, 0);
+            give_again(q.vnode, c);
+        }
     for (auto& h : join.held()) {
         VnodeId id(h.vnode().vnode());
         bool known = std::any_of(vnodes_.begin(), vnodes_.end(),
@@ -82,6 +88,28 @@ void Service::on_component(const net::host::KnownComponent& c, const control::Jo
             if (home.node() == c.entry.node.value)
                 quotas_.restore(id, c.entry.node, home.quota_pages());
         (void)save(id);
+    }
+}
+
+// What a vNode had on a component that has started anew: its contents are lost, its share is not.
+void Service::give_again(VnodeId vnode, const net::host::KnownComponent& c) {
+    for (auto& v : vnodes_) {
+        if (v.vnode() != vnode.value) continue;
+        if (auto saved = save(vnode); !saved)
+            LOG(Failure, "gmm", "cannot record the quota of vNode %u: %s", vnode.value,
+                describe(saved.error()).data());
+        control::MountVnodeRequest mount;
+        *mount.mutable_vnode() = v;
+        mount.set_manager_incarnation(manager_->incarnation().value);
+        rpc::Peer* p = manager_->peer(c.entry.ip);
+        if (!p) return;
+        call_proto<Empty>(*p, schema::kMountVnode, mount, manager_->in(kMountTime),
+                          [vnode](Result<Empty> r) {
+                              if (!r)
+                                  LOG(Warning, "gmm", "vNode %u has no memory on its home yet: %s",
+                                      vnode.value, describe(r.error()).data());
+                          });
+        return;
     }
 }
 

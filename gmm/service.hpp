@@ -23,6 +23,7 @@ class Service final : private net::host::ComponentEvents {
     void on_grant(const rpc::Identity& who, const control::GrantMemoryRequest& m, rpc::Responder r);
     void grant_to_vnode(const control::GrantMemoryRequest& m, rpc::Responder r);
     Result<void> save(VnodeId vnode);
+    void give_again(VnodeId vnode, const net::host::KnownComponent& c);
 
     void on_component(const net::host::KnownComponent& c,
                       const control::JoinRequest& join) override;
