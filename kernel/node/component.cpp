@@ -98,6 +98,8 @@ Result<Own<Component>> Component::create() {
     roce::SoftPortOptions port;
     port.address = c->settings_.address;
     c->port_ = std::make_unique<roce::SoftPort>(*c->devices_.network, c->clock_, *c->random_, port);
+    c->rping_ = std::make_unique<roce::RpingResponder>(*c->port_);
+    TRY(c->rping_->start());
     rpc::NodeOptions node;
     node.key = c->settings_.key;
     node.self = {.kind = c->settings_.role, .node = {}, .incarnation = c->incarnation_};
@@ -148,6 +150,7 @@ void Component::common_stats(std::string& out) {
     line("link_tx_frames", link.tx_frames);
     line("link_rx_drops", link.rx_drops);
     line("link_interrupts", link.interrupts);
+    line("rping_rounds", rping_->pings());
     line("uptime_ns", static_cast<uint64_t>(clock_.now().value));
     uint64_t idle = 0;
     for (unsigned cpu = 0; cpu < kernel::arch::cpu_count(); cpu++)

@@ -14,6 +14,7 @@
 #include "kernel/sync/event.hpp"
 #include "net/cluster/csprng.hpp"
 #include "net/cluster/membership.hpp"
+#include "net/roce/rping_responder.hpp"
 #include "net/roce/soft_port.hpp"
 
 namespace tessera::node {
@@ -99,6 +100,7 @@ class Component {
     Own<cluster::Csprng> random_;
     Incarnation incarnation_;
     Own<roce::SoftPort> port_;
+    Own<roce::RpingResponder> rping_;
     Own<rpc::Node> node_;
     Own<cluster::Membership> membership_;
     RoleMonitor* monitor_ = nullptr;
