@@ -188,7 +188,7 @@ void Component::measure_echo(std::string_view value, cluster::Done done) {
         echo_done_ = std::move(done);
         return;
     }
-    done(std::unexpected(Error::NotFound));
+    done(std::unexpected(Error::InvalidArgument));
 }
 
 void Component::run() {

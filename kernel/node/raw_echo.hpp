@@ -42,14 +42,16 @@ class RawEcho final : public net::LinkSink, private net::TxHold {
     enum Kind : uint8_t { Request = 1, Reply = 2 };
     struct Header {
         net::EthernetHeader ethernet;
+        net::Ipv4Header ip;
         uint8_t kind;
         uint8_t reserved;
-        Be32 target;
         Be32 number;
     };
-    static_assert(sizeof(Header) == 24);
+    static_assert(sizeof(Header) == 40);
 
     void transmitted() override {} // the reply's bytes never change
+    Header header(const net::MacAddress& to, roce::Ipv4 ip, Kind kind, uint32_t number,
+                  size_t payload) const;
     void request();
     void finish(Result<void> how);
 
