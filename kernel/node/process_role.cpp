@@ -126,7 +126,7 @@ class ProcessRole final : public RoleMonitor,
     }
 
     void on_option(std::string_view name, std::string_view value, cluster::Done done) override {
-        if (name != "excache") return done(std::unexpected(Error::Unsupported));
+        if (name != "excache") return RoleMonitor::on_option(name, value, std::move(done));
         uint64_t bytes = 0;
         for (char c : value) {
             if (c < '0' || c > '9' || bytes > (uint64_t{1} << 50))
@@ -186,6 +186,10 @@ class ProcessRole final : public RoleMonitor,
         line("excache_lines", n.lines);
         line("excache_limit", n.limit);
         line("excache_dirty", n.dirty);
+        const LatencyHistogram& faults = cache_->remote_fault_times();
+        line("fault_count", faults.count());
+        line("fault_p50_ns", static_cast<uint64_t>(faults.percentile(500).value));
+        line("fault_p99_ns", static_cast<uint64_t>(faults.percentile(990).value));
         line("syscalls_unimplemented", syscalls::unimplemented_calls());
     }
 
