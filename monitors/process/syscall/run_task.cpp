@@ -5,6 +5,7 @@
 #include "monitors/process/posix/vnode/vnode.hpp"
 #include "monitors/process/syscall/dispatch.hpp"
 #include "monitors/process/syscall/table.hpp"
+#include "monitors/process/syscall/user.hpp"
 
 namespace tessera::syscalls {
 namespace {
@@ -13,11 +14,6 @@ using namespace tessera::posix;
 using kernel::Thread;
 using kernel::arch::UserExit;
 using kernel::arch::UserExitReason;
-
-void set_reason(Task& t, const char* why) {
-    kernel::MutexGuard guard(t.vnode().mutex());
-    if (t.process().death_reason.empty()) t.process().death_reason = why;
-}
 
 void page_fault(Task& t, const UserExit& e) {
     Protection access = e.access == kernel::Access::Write     ? Protection::Write
@@ -40,18 +36,11 @@ void page_fault(Task& t, const UserExit& e) {
             t.vnode().counters.out_of_memory_kills++;
             LOG(Warning, "posix", "vNode %u is out of memory: killed %u (%s)", t.vnode().id().value,
                 t.process().pid().value, t.process().name.c_str());
-            set_reason(t, "out of memory: the vNode's quota is used up");
+            note_death_reason(t, r.error());
             begin_exit_group(t.process(), kSigKill);
             return;
-        case Error::Lost:
-        case Error::Dead:
-            set_reason(t, "memory lost: the component that held it is gone");
-            break;
-        case Error::Io:
-        case Error::Timeout:
-            set_reason(t, "memory could not be fetched");
-            break;
         default:
+            note_death_reason(t, r.error());
             break;
     }
     force_signal(t, s);

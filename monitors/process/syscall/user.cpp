@@ -7,11 +7,21 @@ namespace {
 
 Result<void> lost_is_bus(Task& t, UserAddress at, Result<void> r) {
     if (r || r.error() == Error::BadAddress || r.error() == Error::Interrupted) return r;
+    note_death_reason(t, r.error());
     force_signal(t, {.number = kSigBus, .code = kBusAdrErr, .address = at});
     return Fail(Error::BadAddress);
 }
 
 } // namespace
+
+void note_death_reason(Task& t, Error e) {
+    const char* why = "memory could not be fetched";
+    if (e == Error::Lost || e == Error::Dead)
+        why = "memory lost: the mComponent that held it is gone";
+    if (e == Error::NoMemory) why = "out of memory: the vNode's quota is used up";
+    MutexGuard guard(t.vnode().mutex());
+    if (t.process().death_reason.empty()) t.process().death_reason = why;
+}
 
 Result<void> copy_in(Task& t, UserAddress from, MutableBytes to) {
     if (to.empty()) return {};

@@ -15,6 +15,9 @@ using kernel::Thread;
 Result<void> copy_in(Task& t, UserAddress from, MutableBytes to);
 Result<void> copy_out(Task& t, UserAddress to, Bytes from);
 
+// What `tess run` says when the program dies of it. The first reason stays.
+void note_death_reason(Task& t, Error e);
+
 template <typename T>
 Result<T> fetch(Task& t, UserAddress from) {
     T v;
