@@ -23,7 +23,11 @@ class Tour {
     Tour(std::string dir, bool no_pause)
         : dir_(std::move(dir)), no_pause_(no_pause || !isatty(0)) {}
 
-    void say(const char* text) { std::printf("\n\033[1m%s\033[0m\n", text); }
+    void say(const std::string& text) {
+        bool terminal = isatty(1);
+        std::printf("\n%s%s%s\n", terminal ? "\033[1m" : "", text.c_str(),
+                    terminal ? "\033[0m" : "");
+    }
 
     // Runs a verb as a user would. In a child, because each opens a session of its own.
     int step(const std::string& typed, int (*act)(const std::string& dir, const void* with),
@@ -125,8 +129,8 @@ class Tour {
     }
 
   private:
-    static constexpr const char* kShown[] = {"excache_limit", "excache_lines", "excache_misses",
-                                             "excache_write_backs"};
+    static constexpr const char* kShown[] = {"excache_limit", "excache_lines",
+                                             "excache_remote_reads", "excache_write_backs"};
     std::string dir_;
     bool no_pause_;
     std::map<std::string, unsigned long long> seen_;
@@ -148,29 +152,27 @@ int verb_tour(const std::string& dir, bool no_pause) {
         if (c.kind == Kind::Memory && memory.empty()) memory = c.name;
     }
     Tour tour(dir, no_pause);
-    const std::string work = "for i in 1 2 3; do md5sum /tmp/tour; done";
+    const std::string work = "seq 60000 | sort -rn | md5sum";
     tour.say(
-        "1. Memory is elsewhere. The pComponent only caches it, in lines of 4 KiB. A file of 8 MiB "
-        "is\n"
-        "   read three times: every page of it misses at most once.");
-    tour.run("dd if=/dev/zero of=/tmp/tour bs=1M count=8 2>/dev/null");
+        "1. Memory is elsewhere. The pComponent only caches it, in lines of 4 KiB. What fits in "
+        "that\n"
+        "   cache stays: a sort of some 3 MiB, and no page goes to " +
+        memory + " and comes back.");
     tour.counters(process);
     tour.run(work);
     tour.counters(process);
     tour.pause();
 
-    tour.say("2. Make that cache smaller than the file, do the same, and watch the misses rise.");
-    tour.set(process, "excache=4M");
+    tour.say("2. Make that cache smaller than the sort, and watch the faults rise.");
+    tour.set(process, "excache=2M");
     tour.run(work);
     tour.counters(process);
     tour.set(process, "excache=" + size_text(excache));
-    tour.run("rm /tmp/tour");
     tour.pause();
 
-    tour.say(("3. Where a shell's pages live. Its heap and stack are one memory object, held by " +
-              memory + ";\n   RESIDENT is how much of it " + process +
-              " has in its cache just now.")
-                 .c_str());
+    tour.say("3. Where a shell's pages live. Its heap and stack are one memory object, held by " +
+             memory + ";\n   RESIDENT is how much of it " + process +
+             " has in its cache just now.");
     pid_t holder = tour.begin(
         {"/bin/sh", "-c", "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3"});
     std::this_thread::sleep_for(std::chrono::seconds(2));
