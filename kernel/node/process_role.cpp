@@ -126,7 +126,7 @@ class ProcessRole final : public RoleMonitor,
     }
 
     void on_option(std::string_view name, std::string_view value, cluster::Done done) override {
-        if (name != "excache") return done(std::unexpected(Error::Unsupported));
+        if (name != "excache") return RoleMonitor::on_option(name, value, std::move(done));
         uint64_t bytes = 0;
         for (char c : value) {
             if (c < '0' || c > '9' || bytes > (uint64_t{1} << 50))
@@ -139,13 +139,17 @@ class ProcessRole final : public RoleMonitor,
     void on_shutdown(cluster::Done done) override {
         auto kept = make_ref<KeptDone>(std::move(done));
         worker("shutdown", [this, kept] {
+            Result<void> outcome{};
             for (posix::Vnode* v : all()) {
-                (void)v->stop(kernel::Thread::now() + seconds(5));
-                (void)files_.sync_all(v->id());
+                Result<void> stopped = v->stop(kernel::Thread::now() + seconds(5));
+                if (!stopped)
+                    LOG(Warning, "pmon", "vNode %u: some processes did not end", v->id().value);
+                Result<void> flushed = files_.sync_all(v->id());
+                if (outcome) outcome = stopped ? flushed : stopped;
             }
-            (void)component_.shard().post([this, kept] {
-                kept->done({});
-                component_.power_off_soon();
+            (void)component_.shard().post([this, kept, outcome] {
+                kept->done(outcome);
+                component_.power_off_soon(outcome);
             });
         });
     }
@@ -182,6 +186,10 @@ class ProcessRole final : public RoleMonitor,
         line("excache_lines", n.lines);
         line("excache_limit", n.limit);
         line("excache_dirty", n.dirty);
+        const LatencyHistogram& faults = cache_->remote_fault_times();
+        line("fault_count", faults.count());
+        line("fault_p50_ns", static_cast<uint64_t>(faults.percentile(500).value));
+        line("fault_p99_ns", static_cast<uint64_t>(faults.percentile(990).value));
         line("syscalls_unimplemented", syscalls::unimplemented_calls());
     }
 

@@ -93,21 +93,39 @@ class Control {
         }
         return {};
     }
+    // Programs end and dirty lines go to the mComponents, files go to the sComponents, disks are
+    // flushed: each kind when the one before is done. Components that do not run are left out:
+    // waiting for them would save nothing.
     Outcome<void> shutdown() {
         auto s = session();
         if (!s) return Trouble(s.error());
-        control::ShutdownRequest q;
-        q.set_deadline_ms(10'000);
-        auto r = (*s)->ask<control::ShutdownReply>((*s)->gpm(), schema::kShutdown, q, seconds(35));
+        std::string troubles;
+        for (Kind kind : {Kind::Process, Kind::Memory, Kind::Storage})
+            for (const ComponentConfig& c : config_.components) {
+                if (c.kind != kind || !running(paths_, c.name)) continue;
+                if (auto r = shut_down(**s, c.name); !r)
+                    troubles += (troubles.empty() ? "" : "; ") + r.error();
+            }
         session_.reset(); // its sockets go before the folder does
+        if (!troubles.empty()) return Trouble(troubles);
+        return {};
+    }
+    Outcome<void> shut_down(Session& s, const std::string& name) {
+        control::ShutdownRequest q;
+        q.set_component(name);
+        q.set_deadline_ms(kFlushTime.count() * 1000);
+        auto r =
+            s.ask<control::ShutdownReply>(s.gpm(), schema::kShutdown, q, kFlushTime + seconds(2));
+        if (!r && r.error() == Error::Dead) return Trouble(name + " is not a member any more");
         if (!r) return Trouble(call_problem("gpm", r.error()));
-        std::string late;
-        for (const std::string& name : r->failed())
-            late += " " + name;
-        if (!late.empty()) return Trouble("no answer in time from" + late);
+        if (r->failed_size() > 0)
+            return Trouble(name + " did not say that it had written everything out");
+        for (int i = 0; i < 300 && running(paths_, name); i++) // it powers off by itself
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
         return {};
     }
 
+    static constexpr seconds kFlushTime{30}; // for each component
     Paths paths_;
     ClusterConfig config_;
     std::unique_ptr<Session> session_;
