@@ -101,7 +101,7 @@ class Tour {
                 continue;
             auto old = seen_.find(name);
             std::printf("%-22s %8llu", name, value);
-            if (old != seen_.end() && value != old->second)
+            if (old != seen_.end() && value > old->second)
                 std::printf("   (%+lld)", static_cast<long long>(value - old->second));
             std::printf("\n");
             seen_[name] = value;
@@ -174,7 +174,7 @@ int verb_tour(const std::string& dir, bool no_pause) {
              memory + ";\n   RESIDENT is how much of it " + process +
              " has in its cache just now.");
     pid_t holder = tour.begin(
-        {"/bin/sh", "-c", "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3"});
+        {"/bin/sh", "-c", "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3; :"});
     std::this_thread::sleep_for(std::chrono::seconds(2));
     tour.ps();
     tour.wait_for(holder);
