@@ -465,7 +465,7 @@ Outcome<Place> place_program(Session& session, const std::string& vnode) {
     if (!r && r.error() == Error::NotFound)
         return Trouble("no vNode called '" + vnode + "'; `tess vnode list` shows what there is");
     if (!r && r.error() == Error::NoDevice)
-        return Trouble("no pComponent is up to run it; see `tess status`");
+        return Trouble("no pComponent, or no mComponent, is up to run it; see `tess status`");
     if (!r) return Trouble(call_problem("gpm", r.error()));
     return Place{r->vnode(), r->ip(), r->component()};
 }
