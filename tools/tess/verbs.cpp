@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -139,6 +140,14 @@ Outcome<Reply> ask_gpm(Session& s, rpc::Opcode opcode, const Request& q,
     return *r;
 }
 
+// A path as one would type it in this folder.
+std::string from_here(const std::string& path) {
+    char here[4096];
+    if (!getcwd(here, sizeof here)) return path;
+    std::string prefix = std::string(here) + "/";
+    return path.starts_with(prefix) ? path.substr(prefix.size()) : path;
+}
+
 bool is_host_service(const std::string& n) {
     return n == "gpm" || n == "gmm" || n == "gsm" || n == "fabric";
 }
@@ -235,7 +244,11 @@ int verb_run(const std::string& dir, const RunOptions& options) {
         auto status = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
                                                     control::StatusRequest());
         if (!status) return fail(status.error()), 125;
-        std::fputs(greeting_text(*status, options.vnode, place->component).c_str(), stderr);
+        std::fputs(greeting_text(
+                       *status, options.vnode, place->component, from_here(program_invocation_name),
+                       dir.empty() || std::getenv("TESS_DIR") ? "" : " --dir " + from_here(dir))
+                       .c_str(),
+                   stderr);
     }
     return run_program(*open->session, *place, options);
 }

@@ -20,6 +20,7 @@ void page_unavailable(Task& t, UserAddress at, Error why);
 Result<void> copy_in(Task& t, UserAddress from, MutableBytes to);
 Result<void> copy_out(Task& t, UserAddress to, Bytes from);
 
+
 template <typename T>
 Result<T> fetch(Task& t, UserAddress from) {
     T v;
