@@ -246,8 +246,35 @@ TEST_F(Verbs, RefusesWhatItCannotDo) {
               Error::InvalidArgument);
 }
 
+TEST_F(Verbs, RpingClientsThatAreSilentMakeRoom) {
+    roce::RpingResponder responder(*b, clock);
+    ASSERT_TRUE(responder.start());
+    std::vector<roce::Qp*> others;
+    for (int i = 0; i < 4; i++) {
+        others.push_back(qp_a);
+        connect(kB, roce::kRpingPort);
+        ASSERT_TRUE(outcome && *outcome);
+        outcome.reset();
+        qp_a = *a->create_qp({.pd = pd_a, .send_depth = 2, .receive_depth = 4}, events_a);
+    }
+    connect(kB, roce::kRpingPort);
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(outcome->error(), Error::NotPermitted);
+    EXPECT_EQ(reason, "busy");
+    clock.time += seconds(10);
+    outcome.reset();
+    connect(kB, roce::kRpingPort);
+    ASSERT_TRUE(outcome);
+    EXPECT_TRUE(*outcome);
+    EXPECT_EQ(events_a.ended, Error::Disconnected); // one of the silent ones was told
+    for (roce::Qp* qp : others)
+        a->destroy_qp(*qp);
+    a->destroy_qp(*std::exchange(qp_a, nullptr));
+    run();
+}
+
 TEST_F(Verbs, ServesRping) { // the responder runs on any roce::Port
-    roce::RpingResponder responder(*b);
+    roce::RpingResponder responder(*b, clock);
     ASSERT_TRUE(responder.start());
     std::string source = "ping", sink(4, 0);
     auto bytes = [](std::string& s) {
