@@ -303,7 +303,11 @@ void Service::on_shutdown(const control::ShutdownRequest& m, Responder r) {
     auto kept = std::make_shared<Responder>(std::move(r));
     bool all = m.component().empty();
     std::string only = m.component();
-    if (!all && !registry_->member_named(only)) return kept->fail(Error::NotFound);
+    if (!all) {
+        Member* member = registry_->member_named(only);
+        if (!member) return kept->fail(Error::NotFound);
+        if (member->entry.state != ComponentState::Up) return kept->fail(Error::Dead);
+    }
     auto run = std::make_shared<std::function<void(size_t)>>();
     *run = [this, step, reply, kept, all, only, weak = std::weak_ptr(run)](size_t stage) {
         constexpr NodeKind order[] = {NodeKind::Process, NodeKind::Memory, NodeKind::Storage};

@@ -197,7 +197,12 @@ void Component::run() {
     kernel::arch::power_off();
 }
 
-void Component::power_off_soon() {
+void Component::power_off_soon(Result<void> flushed) {
+    if (flushed)
+        LOG(Info, "boot", "everything is written out; powering off");
+    else
+        LOG(Failure, "boot", "powering off, but not everything could be written out: %s",
+            describe(flushed.error()).data());
     power_off_.signal();
 }
 

@@ -70,7 +70,8 @@ class Component {
     Result<void> start(RoleMonitor& monitor);
     // Blocks the calling thread until power_off_soon() was called, then ends the machine.
     [[noreturn]] void run();
-    void power_off_soon();
+    // `flushed` is what the shutdown came to; the log says it.
+    void power_off_soon(Result<void> flushed);
 
     const Settings& settings() const { return settings_; }
     NodeShard& shard() { return shard_; }

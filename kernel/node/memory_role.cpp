@@ -76,7 +76,7 @@ class MemoryRole final : public RoleMonitor {
     void on_shutdown(cluster::Done done) override {
         home_.sync_all([this, done = std::move(done)](Result<void> r) mutable {
             done(r);
-            component_.power_off_soon();
+            component_.power_off_soon(r);
         });
     }
 

@@ -139,13 +139,17 @@ class ProcessRole final : public RoleMonitor,
     void on_shutdown(cluster::Done done) override {
         auto kept = make_ref<KeptDone>(std::move(done));
         worker("shutdown", [this, kept] {
+            Result<void> outcome{};
             for (posix::Vnode* v : all()) {
-                (void)v->stop(kernel::Thread::now() + seconds(5));
-                (void)files_.sync_all(v->id());
+                Result<void> stopped = v->stop(kernel::Thread::now() + seconds(5));
+                if (!stopped)
+                    LOG(Warning, "pmon", "vNode %u: some processes did not end", v->id().value);
+                Result<void> flushed = files_.sync_all(v->id());
+                if (outcome) outcome = stopped ? flushed : stopped;
             }
-            (void)component_.shard().post([this, kept] {
-                kept->done({});
-                component_.power_off_soon();
+            (void)component_.shard().post([this, kept, outcome] {
+                kept->done(outcome);
+                component_.power_off_soon(outcome);
             });
         });
     }

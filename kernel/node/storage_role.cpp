@@ -60,7 +60,7 @@ class StorageRole final : public RoleMonitor {
     void on_shutdown(cluster::Done done) override {
         store_->sync([this, done = std::move(done)](Result<void> r) mutable {
             done(r);
-            component_.power_off_soon();
+            component_.power_off_soon(r);
         });
     }
 

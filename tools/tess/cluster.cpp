@@ -232,6 +232,35 @@ Outcome<void> start_all(const Paths& p, const UpOptions& options, const ControlP
     return write_file(marker(p), "", 0600);
 }
 
+// Asks the guests that run to write everything out and power off. What carries the question is
+// started again if it was killed; the guests then need a moment to find it.
+Outcome<void> flush(const Paths& p, const ControlPlane& control, Progress& progress) {
+    auto config = booted_config(p);
+    if (!config) return Trouble(config.error());
+    std::vector<std::string> guests, started;
+    for (const ComponentConfig& c : config->components)
+        if (running(p, c.name)) guests.push_back(c.name);
+    if (guests.empty()) return {};
+    for (const char* name : {"fabric", "gpm", "gmm", "gsm"}) {
+        if (running(p, name)) continue;
+        if (auto s = start_again(p, *config, name); !s) return s;
+        started.push_back(name);
+    }
+    if (!started.empty()) {
+        progress.line("started %s again, to flush what is dirty", joined_names(started).c_str());
+        auto deadline = SteadyClock::now() + std::chrono::seconds(15);
+        auto all_there = [&] {
+            auto names = control.joined();
+            return names && std::all_of(guests.begin(), guests.end(), [&](const std::string& g) {
+                       return std::find(names->begin(), names->end(), g) != names->end();
+                   });
+        };
+        while (!all_there() && SteadyClock::now() < deadline && !interrupted())
+            std::this_thread::sleep_for(milliseconds(50));
+    }
+    return control.shutdown();
+}
+
 } // namespace
 
 int interrupted() {
@@ -271,7 +300,8 @@ Outcome<void> up(const Paths& p, const UpOptions& options, const ControlPlane& c
         if (!options.restart)
             return Trouble("a cluster is already up in " + p.state +
                            ": stop it with `tess down`, or boot another one with --dir");
-        if (auto d = control.shutdown(); !d) progress.line("%s", d.error().c_str());
+        if (auto d = flush(p, control, progress); !d)
+            progress.line("not everything was flushed: %s", d.error().c_str());
     }
     if (unsigned lived = sweep(p)) progress.line("stopped %u processes of an earlier run", lived);
     if (auto r = make_folders(p); !r) return r; // sweep removed the socket folder
@@ -298,7 +328,7 @@ Outcome<void> down(const Paths& p, const ControlPlane& control, bool quiet) {
                        "; wait for it to finish");
     Progress progress;
     Outcome<void> flushed;
-    if (is_up(p) && running(p, "gpm")) flushed = control.shutdown();
+    if (is_up(p)) flushed = flush(p, control, progress);
     unsigned lived = sweep(p);
     if (!flushed) return Trouble("stopped, but not everything was flushed: " + flushed.error());
     if (!quiet) progress.line(lived ? "the cluster is down" : "nothing was up");

@@ -92,21 +92,39 @@ class Control {
         }
         return {};
     }
+    // Programs end and dirty lines go to the mComponents, files go to the sComponents, disks are
+    // flushed: each kind when the one before is done. Components that do not run are left out:
+    // waiting for them would save nothing.
     Outcome<void> shutdown() {
         auto s = session();
         if (!s) return Trouble(s.error());
-        control::ShutdownRequest q;
-        q.set_deadline_ms(10'000);
-        auto r = (*s)->ask<control::ShutdownReply>((*s)->gpm(), schema::kShutdown, q, seconds(35));
+        std::string troubles;
+        for (Kind kind : {Kind::Process, Kind::Memory, Kind::Storage})
+            for (const ComponentConfig& c : config_.components) {
+                if (c.kind != kind || !running(paths_, c.name)) continue;
+                if (auto r = shut_down(**s, c.name); !r)
+                    troubles += (troubles.empty() ? "" : "; ") + r.error();
+            }
         session_.reset(); // its sockets go before the folder does
+        if (!troubles.empty()) return Trouble(troubles);
+        return {};
+    }
+    Outcome<void> shut_down(Session& s, const std::string& name) {
+        control::ShutdownRequest q;
+        q.set_component(name);
+        q.set_deadline_ms(kFlushTime.count() * 1000);
+        auto r =
+            s.ask<control::ShutdownReply>(s.gpm(), schema::kShutdown, q, kFlushTime + seconds(2));
+        if (!r && r.error() == Error::Dead) return Trouble(name + " is not a member any more");
         if (!r) return Trouble(call_problem("gpm", r.error()));
-        std::string late;
-        for (const std::string& name : r->failed())
-            late += " " + name;
-        if (!late.empty()) return Trouble("no answer in time from" + late);
+        if (r->failed_size() > 0)
+            return Trouble(name + " did not say that it had written everything out");
+        for (int i = 0; i < 300 && running(paths_, name); i++) // it powers off by itself
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
         return {};
     }
 
+    static constexpr seconds kFlushTime{30}; // for each component
     Paths paths_;
     ClusterConfig config_;
     std::unique_ptr<Session> session_;
@@ -278,67 +296,6 @@ int verb_vnode_remove(const std::string& dir, const std::string& name) {
         return fail("no vNode called '" + name + "'; see `tess vnode list`");
     if (!r) return fail(call_problem("gpm", r.error()));
     return 0;
-}
-
-int verb_copy(const std::string& dir, const std::string& from, const std::string& to) {
-    auto remote = [](const std::string& s) { // NAME:PATH, unless the colon comes after a slash
-        size_t colon = s.find(':');
-        return colon != std::string::npos && colon > 0 && s.find('/') > colon;
-    };
-    if (remote(from) == remote(to))
-        return fail(
-            "one of the two must be in a vNode, such as main:/root/file; the other on this host");
-    bool up = remote(to);
-    const std::string& there = up ? to : from;
-    std::string here = up ? from : to, path = there.substr(there.find(':') + 1);
-    auto base_name = [](std::string s) {
-        while (s.size() > 1 && s.back() == '/')
-            s.pop_back();
-        return s.substr(s.rfind('/') + 1);
-    };
-    auto open = open_cluster(dir);
-    if (!open) return fail(open.error());
-    RunOptions run;
-    run.vnode = there.substr(0, there.find(':'));
-    run.directory = "/";
-    struct stat s;
-    bool exists = stat(here.c_str(), &s) == 0;
-    std::string landing;
-    if (up) {
-        if (!exists) return fail("cannot read " + here + ": " + std::strerror(errno));
-        if (!S_ISREG(s.st_mode)) return fail(here + " is not a file; pack folders with tar first");
-        int fd = ::open(here.c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0) return fail("cannot read " + here + ": " + std::strerror(errno));
-        dup2(fd, 0);
-        char mode[8];
-        std::snprintf(mode, sizeof mode, "%04o", s.st_mode & 07777u);
-        run.arguments = {
-            "/bin/sh",
-            "-c",
-            "[ -d \"$1\" ] && set -- \"$1/$2\" \"$2\" \"$3\"; cat >\"$1\" && chmod \"$3\" \"$1\"",
-            "tess cp",
-            path,
-            base_name(here),
-            mode};
-    } else {
-        landing = exists && S_ISDIR(s.st_mode) ? here + "/" + base_name(path) : here;
-        int fd =
-            ::open((landing + ".tess-new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (fd < 0) return fail("cannot write " + landing + ": " + std::strerror(errno));
-        dup2(fd, 1);
-        int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        dup2(null, 0);
-        run.arguments = {"/bin/cat", path};
-    }
-    auto place = place_program(*open->session, run.vnode);
-    int status = place ? run_program(*open->session, *place, run) : fail(place.error());
-    if (up) return status;
-    std::string fresh = landing + ".tess-new";
-    if (status != 0)
-        unlink(fresh.c_str());
-    else if (rename(fresh.c_str(), landing.c_str()) != 0)
-        return fail("cannot write " + landing + ": " + std::strerror(errno));
-    return status;
 }
 
 int verb_logs(const std::string& dir, const std::string& component, bool follow) {
