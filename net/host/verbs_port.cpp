@@ -156,7 +156,8 @@ void VerbsPort::stop_listening(uint16_t service) {
 Result<roce::Rkey> VerbsPort::register_memory(roce::Pd pd, MutableBytes memory, uint64_t base,
                                               roce::Access a) {
     auto at = pds_.find(pd.value);
-    if (at == pds_.end() || memory.empty()) return Fail(Error::InvalidArgument);
+    uint64_t offset = (base - reinterpret_cast<uintptr_t>(memory.data())) % kPageSize;
+    if (at == pds_.end() || memory.empty() || offset != 0) return Fail(Error::InvalidArgument);
     auto region = TRY(api_->create_region(at->second, memory, base, a, true));
     regions_[region.rkey] = region.handle;
     return roce::Rkey(region.rkey);

@@ -2,6 +2,7 @@
 // (rxe will do). The same interface as roce::SoftPort, which needs none.
 //
 // Where it differs: register_region is Unsupported (a device cannot be given pages that move);
+// register_memory wants `base` at the same offset in a page as the memory, as the kernel does;
 // rkeys are the device's own, as guessable as it makes them; RNR and retransmission are the
 // device's (7 retries each, 7 meaning without end for RNR); path MTU is negotiated by the kernel's
 // CM.

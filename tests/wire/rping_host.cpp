@@ -12,6 +12,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -96,10 +97,16 @@ int client(roce::Port& port, Clock& clock, const Step& step, uint32_t server) {
     Client c;
     auto pd = *port.create_pd();
     c.qp = *port.create_qp({.pd = pd}, c);
-    std::vector<std::byte> source(64, std::byte{'t'}), sink(64);
-    source.back() = {}; // rping measures what it writes back with strlen
-    auto src = *port.register_memory(pd, source, 0x1000, roce::Access::RemoteRead);
-    auto dst = *port.register_memory(pd, sink, 0x2000, roce::Access::RemoteReadWrite);
+    alignas(4096) static std::byte source[64], sink[64]; // as their remote addresses are
+    std::memset(source, 't', sizeof source - 1);         // rping measures with strlen
+    auto from = port.register_memory(pd, source, 0x1000, roce::Access::RemoteRead);
+    auto to = port.register_memory(pd, sink, 0x2000, roce::Access::RemoteReadWrite);
+    if (!from || !to) {
+        printf("memory: %s\n", describe(from ? to.error() : from.error()).data());
+        port.destroy_qp(*c.qp);
+        return 1;
+    }
+    auto src = *from, dst = *to;
     roce::RpingInfo in[4], first, second;
     for (auto& i : in)
         (void)c.qp->post_receive(0, mutable_bytes_of(i));
@@ -111,6 +118,7 @@ int client(roce::Port& port, Clock& clock, const Step& step, uint32_t server) {
     }
     if (*result != Error{}) {
         printf("connect: %s\n", describe(*result).data());
+        port.destroy_qp(*c.qp);
         return 1;
     }
     first = {0x1000ull, src.value, 64u};
@@ -126,7 +134,7 @@ int client(roce::Port& port, Clock& clock, const Step& step, uint32_t server) {
             (void)c.qp->post_receive(0, mutable_bytes_of(in[0]));
         }
     }
-    bool same = source == sink;
+    bool same = std::memcmp(source, sink, sizeof source) == 0;
     printf("%u rounds, data %s\n", rounds, same ? "same" : "DIFFERENT");
     port.destroy_qp(*c.qp);
     for (int i = 0; i < 50; i++) {

@@ -127,12 +127,13 @@ TEST_F(Verbs, SendsReadsAndWrites) {
     std::string in(64, 0), first = "one ", second = "two", far(16, 'f'), here(4, 0);
     ASSERT_TRUE(qp_b->post_receive(5, mutable_bytes_of(in[0]).first(0)));
     qp_b->post_receive(6, {reinterpret_cast<std::byte*>(in.data()), in.size()}).value();
+    uint64_t base = reinterpret_cast<uintptr_t>(far.data()) % kPageSize + kPageSize;
     auto rkey = *b->register_memory(pd_b, {reinterpret_cast<std::byte*>(far.data()), far.size()},
-                                    0x1000, roce::Access::RemoteReadWrite);
+                                    base, roce::Access::RemoteReadWrite);
     auto write = roce::WorkRequest{.id = 1,
                                    .op = roce::Op::WriteImmediate,
                                    .pieces = {bytes_of(std::string_view(second))},
-                                   .remote_address = 0x1004,
+                                   .remote_address = base + 4,
                                    .rkey = rkey,
                                    .immediate = 99};
     ASSERT_TRUE(qp_a->post_send(write));
@@ -152,7 +153,7 @@ TEST_F(Verbs, SendsReadsAndWrites) {
     ASSERT_TRUE(qp_a->post_send({.id = 3,
                                  .op = roce::Op::Read,
                                  .into = {reinterpret_cast<std::byte*>(here.data()), here.size()},
-                                 .remote_address = 0x1003,
+                                 .remote_address = base + 3,
                                  .rkey = rkey}));
     run();
     EXPECT_EQ(here, "ftwo");
@@ -239,6 +240,9 @@ TEST_F(Verbs, RefusesWhatItCannotDo) {
               Error::Unsupported);
     EXPECT_EQ(a->register_memory(roce::Pd(99), buffer, 0, roce::Access::RemoteRead).error(),
               Error::InvalidArgument);
+    alignas(16) std::byte aligned[8]; // the page offsets differ
+    EXPECT_EQ(a->register_memory(pd_a, aligned, 0x1001, roce::Access::RemoteRead).error(),
+              Error::InvalidArgument);
     EXPECT_EQ(a->create_qp({.pd = roce::Pd(99)}, events_a).error(), Error::InvalidArgument);
     EXPECT_EQ(qp_a->post_send({}).error(), Error::Disconnected);
     std::byte long_hello[roce::kMaxPrivateData + 1];
@@ -276,10 +280,9 @@ TEST_F(Verbs, RpingClientsThatAreSilentMakeRoom) {
 TEST_F(Verbs, ServesRping) { // the responder runs on any roce::Port
     roce::RpingResponder responder(*b, clock);
     ASSERT_TRUE(responder.start());
-    std::string source = "ping", sink(4, 0);
-    auto bytes = [](std::string& s) {
-        return MutableBytes(reinterpret_cast<std::byte*>(s.data()), s.size());
-    };
+    alignas(kPageSize) char source[] = "ping";
+    alignas(kPageSize) char sink[sizeof source] = {};
+    auto bytes = [](char* s) { return MutableBytes(reinterpret_cast<std::byte*>(s), 4); };
     auto from = *a->register_memory(pd_a, bytes(source), 0x1000, roce::Access::RemoteRead);
     auto to = *a->register_memory(pd_a, bytes(sink), 0x2000, roce::Access::RemoteReadWrite);
     roce::RpingInfo answers[2], first{0x1000u, from.value, 4u}, second{0x2000u, to.value, 4u};
@@ -291,7 +294,7 @@ TEST_F(Verbs, ServesRping) { // the responder runs on any roce::Port
         ASSERT_TRUE(qp_a->post_send({.pieces = {bytes_of(*info)}}));
         run();
     }
-    EXPECT_EQ(sink, "ping");
+    EXPECT_STREQ(sink, "ping");
     EXPECT_EQ(responder.pings(), 1u);
     EXPECT_EQ(events_a.received.size(), 2u);
     a->deregister(from);
