@@ -109,7 +109,7 @@ Result<Own<Component>> Component::create() {
     c->echo_ = std::make_unique<RawEcho>(*c->devices_.network, c->clock_, port.address);
     port.other = c->echo_.get();
     c->port_ = std::make_unique<roce::SoftPort>(*c->devices_.network, c->clock_, *c->random_, port);
-    c->rping_ = std::make_unique<roce::RpingResponder>(*c->port_);
+    c->rping_ = std::make_unique<roce::RpingResponder>(*c->port_, c->clock_);
     TRY(c->rping_->start());
     rpc::NodeOptions node;
     node.key = c->settings_.key;
