@@ -1,5 +1,4 @@
 // The life of a task's thread.
-#include "base/log.hpp"
 #include "monitors/process/posix/process/lifecycle.hpp"
 #include "monitors/process/posix/signal/boundary.hpp"
 #include "monitors/process/posix/vnode/vnode.hpp"
@@ -22,28 +21,16 @@ void page_fault(Task& t, const UserExit& e) {
     t.vnode().counters.faults++;
     Result<void> r = t.space().fault(e.address.value, access);
     if (r || r.error() == Error::Interrupted) return;
-    SignalInfo s{.number = kSigBus, .code = kBusAdrErr, .address = e.address.value};
     switch (r.error()) {
         case Error::BadAddress:
-            s.number = kSigSegv;
-            s.code = kSegvMapErr;
-            break;
+            return force_signal(
+                t, {.number = kSigSegv, .code = kSegvMapErr, .address = e.address.value});
         case Error::AccessDenied:
-            s.number = kSigSegv;
-            s.code = kSegvAccErr;
-            break;
-        case Error::NoMemory:
-            t.vnode().counters.out_of_memory_kills++;
-            LOG(Warning, "posix", "vNode %u is out of memory: killed %u (%s)", t.vnode().id().value,
-                t.process().pid().value, t.process().name.c_str());
-            note_death_reason(t, r.error());
-            begin_exit_group(t.process(), kSigKill);
-            return;
+            return force_signal(
+                t, {.number = kSigSegv, .code = kSegvAccErr, .address = e.address.value});
         default:
-            note_death_reason(t, r.error());
-            break;
+            return page_unavailable(t, e.address.value, r.error());
     }
-    force_signal(t, s);
 }
 
 void exception(Task& t, const UserExit& e) {
