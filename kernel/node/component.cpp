@@ -97,8 +97,12 @@ Result<Own<Component>> Component::create() {
     std::byte seed[64];
     c->devices_.entropy.fill(seed);
     c->random_ = std::make_unique<cluster::Csprng>(Bytes(seed));
-    while (!c->incarnation_)
-        c->incarnation_ = Incarnation(c->random_->next());
+    // Grows from boot to boot (protocols.md section 5: fencing one fences what is older), and
+    // cannot be guessed.
+    uint64_t booted = c->devices_.wall_clock ? static_cast<uint64_t>(*c->devices_.wall_clock) : 0;
+    if (!booted)
+        LOG(Warning, "boot", "no wall clock: a restart may be taken for an older incarnation");
+    c->incarnation_ = Incarnation(booted << 24 | (c->random_->next() & 0xffffff) | 1);
 
     roce::SoftPortOptions port;
     port.address = c->settings_.address;

@@ -119,9 +119,13 @@ class ProcessRole final : public RoleMonitor,
         worker("reclaim", [this, vnode] { unmount(vnode); });
     }
 
-    void on_fence(NodeId node, Incarnation, cluster::Done done) override {
+    void on_fence(NodeId node, Incarnation incarnation, cluster::Done done) override {
         const cluster::Component* c = component_.membership().directory().component(node);
-        if (c && c->kind == rpc::NodeKind::Memory) cache_->owner_dead(c->ip);
+        // With a newer incarnation there already, sessions on the old one learn it from that.
+        if (c && c->kind == rpc::NodeKind::Memory)
+            if (auto peer = component_.node().peer(c->ip);
+                peer && (*peer)->identity().incarnation == incarnation)
+                cache_->owner_dead(c->ip);
         done({});
     }
 

@@ -48,8 +48,10 @@ void PeerImpl::call(Opcode op, Bytes head, Bytes body, const CallOptions& option
     c->idempotent = options.idempotent;
     c->done = std::move(done);
     last_used_ = node_.now();
-    if (identity_.incarnation && node_.fenced(identity_.incarnation))
+    if (identity_.incarnation && node_.fenced(identity_.incarnation)) {
+        probe_ = true; // somebody new may be there by now
         return node_.fail_later(c, Error::Dead);
+    }
     if (head.size() + body.size() > kMaxMessage) return node_.fail_later(c, Error::TooBig);
     if (!full) c->body = Buffer::make(node_.budget(), head, body);
     if (!c->body) return node_.fail_later(c, Error::Full);
@@ -114,7 +116,7 @@ void PeerImpl::adopt(Connection& c) {
     if (restarted) restart_sessions();
     identity_ = c.remote();
     remote_session_ = c.remote_session();
-    stale = false;
+    stale = probe_ = false;
     adopted_at_ = last_used_ = node_.now();
     resend();
     dispatch();
@@ -178,6 +180,7 @@ void PeerImpl::back_off() {
 
 void PeerImpl::attempt_failed(Error why) {
     attempt_ = nullptr;
+    probe_ = false; // until the next call
     back_off();
     bool final = why == Error::VersionMismatch || why == Error::Unauthenticated ||
                  why == Error::Stale || why == Error::Malformed;
@@ -358,7 +361,7 @@ void PeerImpl::expire(Nanos now) {
 Nanos PeerImpl::poll(Nanos now) {
     if (now >= earliest_deadline_) expire(now);
     if (now >= ack_at_) acknowledge(now);
-    bool wants = queued_ > 0;
+    bool wants = queued_ > 0 || probe_;
     for (auto& s : client_)
         wants = wants || s.call;
     if (wants && !connection_ && !attempt_ && now >= retry_at_)
@@ -369,7 +372,7 @@ Nanos PeerImpl::poll(Nanos now) {
 Nanos PeerImpl::next_deadline() const {
     Nanos next = std::min(earliest_deadline_, ack_at_);
     if (connection_ || attempt_) return next;
-    bool wants = queued_ > 0;
+    bool wants = queued_ > 0 || probe_;
     for (auto& s : client_)
         wants = wants || s.call;
     return wants ? std::min(next, retry_at_) : next;

@@ -114,6 +114,7 @@ class PeerImpl final : public Peer {
     Nanos ack_at_ = kNever;
     size_t unacked_bytes_ = 0;
 
+    bool probe_ = false; // connect though only calls to a fenced incarnation have been made
     Nanos retry_at_{};
     Nanos backoff_{};
     Nanos adopted_at_{};

@@ -138,6 +138,22 @@ uint32_t Session::gpm() const {
     return manager_ip(config(), "gpm");
 }
 
+Problem missing_problem(Session& session) {
+    auto r = session.ask<control::StatusReply>(session.gpm(), schema::kStatus,
+                                               control::StatusRequest(), std::chrono::seconds(5));
+    if (!r) return call_problem("gpm", r.error());
+    auto up = [&](control::Kind kind) {
+        for (const auto& c : r->components())
+            if (c.component().kind() == kind && c.component().state() == control::COMPONENT_UP)
+                return true;
+        return false;
+    };
+    const char* what = !up(control::KIND_PROCESS)  ? "pComponent is up to run it"
+                       : !up(control::KIND_MEMORY) ? "mComponent is up to hold its memory"
+                                                   : "sComponent is up to keep its files";
+    return std::string("no ") + what + "; see `tess status`";
+}
+
 Problem call_problem(const std::string& whom, Error e) {
     switch (e) {
         case Error::Timeout:

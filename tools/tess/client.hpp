@@ -49,6 +49,8 @@ class Session {
 };
 
 // "gpm does not answer (timeout)": a sentence for an Error of a call to `whom`.
+// For Error::NoDevice: which kind of component is missing.
+Problem missing_problem(Session& session);
 Problem call_problem(const std::string& whom, Error e);
 
 } // namespace tessera::tess

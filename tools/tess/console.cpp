@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "net/host/loop.hpp"
 #include "net/schema/process.hpp"
@@ -28,6 +29,7 @@ constexpr size_t kInputChunk = 16 * 1024;
 constexpr uint32_t kPollWait = 5000; // ms a poll may be held by the pComponent
 constexpr Nanos kRetry = milliseconds(200);
 constexpr Nanos kSignOfLife = seconds(10); // while nobody reads our output, and so no poll goes out
+constexpr Nanos kSilence = milliseconds(kPollWait + 1000);
 
 void say(const std::string& text) {
     std::fprintf(stderr, "tess: %s\n", text.c_str());
@@ -140,6 +142,9 @@ class Console {
     }
 
   private:
+    static bool between_incarnations(Error e) {
+        return e == Error::Lost || e == Error::Dead || e == Error::Io;
+    }
     // 0, or the exit status for a program that could not be started.
     int spawn() {
         schema::SpawnRequest q;
@@ -176,6 +181,11 @@ class Console {
             return kOwnTrouble;
         }
         auto reply = session_.call(place_.ip, schema::kSpawn, request, options_.patience);
+        // A component that has just come back may not have been found again; nothing has started.
+        for (int i = 0; i < 10 && !reply && between_incarnations(reply.error()); i++) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+            reply = session_.call(place_.ip, schema::kSpawn, request, options_.patience);
+        }
         const std::string& program = options_.arguments[0];
         if (!reply) {
             switch (reply.error()) {
@@ -204,6 +214,7 @@ class Console {
             return kOwnTrouble;
         }
         console_ = load<schema::SpawnReply>(bytes_of(std::string_view(*reply))).console;
+        if (auto peer = session_.peer(place_.ip)) incarnation_ = (*peer)->identity().incarnation;
         return 0;
     }
 
@@ -393,19 +404,46 @@ class Console {
                        e == Error::Dead || e == Error::Malformed || e == Error::Unauthenticated ||
                        e == Error::VersionMismatch;
         if (ended_ || lasting || now - heard_ > milliseconds(options_.patience.count())) {
-            if (!ended_) {
-                say("lost the program: " + call_problem(place_.component, e));
-                status_ = kOwnTrouble;
-            }
-            done_ = true;
+            auto peer = session_.peer(place_.ip);
+            bool anew = peer && (*peer)->identity().incarnation != incarnation_;
+            lose(anew ? place_.component + " has started anew" : call_problem(place_.component, e));
             return;
         }
         retry_at_ = now + kRetry;
     }
 
+    // Nothing was heard for longer than a poll may take: GPM knows whether it still can be.
+    void look_for_component(Nanos now) {
+        if (now < heard_ + kSilence || now < next_look_) return;
+        next_look_ = now + kSilence / 4;
+        auto gpm = session_.peer(session_.gpm());
+        if (!gpm) return;
+        (*gpm)->call(schema::kStatus, {}, {}, {now + kSilence, true}, [this](Result<Bytes> reply) {
+            control::StatusReply r;
+            if (done_ || !reply ||
+                !r.ParseFromArray(reply->data(), static_cast<int>(reply->size())))
+                return;
+            for (const auto& c : r.components()) {
+                if (c.component().name() != place_.component) continue;
+                bool same = Incarnation(c.component().incarnation()) == incarnation_;
+                if (same && c.component().state() != control::COMPONENT_DEAD) return;
+                lose(place_.component + (same ? " is dead" : " has started anew"));
+            }
+        });
+    }
+
+    void lose(const std::string& why) {
+        if (!ended_) {
+            say("lost the program: " + why);
+            status_ = kOwnTrouble;
+        }
+        done_ = true;
+    }
+
     void tick() {
         if (done_) return;
         Nanos now = session_.clock().now();
+        look_for_component(now);
         if (retry_at_ <= now) {
             retry_at_ = kNever;
             poll_console();
@@ -424,7 +462,7 @@ class Console {
             call(schema::kConsoleInput, as_text(q), {}, milliseconds(5000), [](Result<Bytes>) {});
         }
     }
-    Nanos deadline() const { return retry_at_; }
+    Nanos deadline() const { return std::min(retry_at_, std::max(heard_ + kSilence, next_look_)); }
 
     // The pComponent may drop the console now; best effort, briefly.
     void forget() {
@@ -447,7 +485,8 @@ class Console {
     bool input_end_ = false, end_sent_ = false, input_ready_ = false, input_watched_ = false;
     bool polling_ = false, sending_ = false, room_ = true, ended_ = false, done_ = false,
          told_broken_ = false, forgotten_ = false;
-    Nanos heard_{0}, alive_{0};
+    Nanos heard_{0}, alive_{0}, next_look_{0};
+    Incarnation incarnation_; // of the component that runs it
     Nanos retry_at_ = kNever;
     int signals_ = -1;
     unsigned signals_seen_ = 0;
@@ -464,8 +503,7 @@ Outcome<Place> place_program(Session& session, const std::string& vnode) {
                                                      std::chrono::seconds(20));
     if (!r && r.error() == Error::NotFound)
         return Trouble("no vNode called '" + vnode + "'; `tess vnode list` shows what there is");
-    if (!r && r.error() == Error::NoDevice)
-        return Trouble("no pComponent is up to run it; see `tess status`");
+    if (!r && r.error() == Error::NoDevice) return Trouble(missing_problem(session));
     if (!r) return Trouble(call_problem("gpm", r.error()));
     return Place{r->vnode(), r->ip(), r->component()};
 }

@@ -49,8 +49,8 @@ int wait_for(pid_t pid) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-// tar on this host, in `folder`, connected by a pipe to our descriptor `ours` (0: its archive is our
-// stdin, 1: what we print is its archive). -1 with errno set if it cannot start.
+// tar on this host, in `folder`, connected by a pipe to our descriptor `ours` (0: its archive is
+// our stdin, 1: what we print is its archive). -1 with errno set if it cannot start.
 pid_t begin_tar(const std::string& folder, int ours) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return -1;
@@ -59,8 +59,8 @@ pid_t begin_tar(const std::string& folder, int ours) {
     if (pid == 0) {
         dup2(ends[ours == 0 ? 1 : 0], ours == 0 ? 1 : 0);
         if (ours == 0)
-            execlp("tar", "tar", "-C", folder.c_str(), "--owner=0", "--group=0",
-                   "--numeric-owner", "-cf", "-", ".", nullptr);
+            execlp("tar", "tar", "-C", folder.c_str(), "--owner=0", "--group=0", "--numeric-owner",
+                   "-cf", "-", ".", nullptr);
         else
             execlp("tar", "tar", "-C", folder.c_str(), "--no-same-owner", "-xpf", "-", nullptr);
         std::fprintf(stderr, "tess: cannot start tar: %s\n", std::strerror(errno));

@@ -7,9 +7,11 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "tools/tess/cluster.hpp"
@@ -138,6 +140,14 @@ Outcome<Reply> ask_gpm(Session& s, rpc::Opcode opcode, const Request& q,
     return *r;
 }
 
+// A path as one would type it in this folder.
+std::string from_here(const std::string& path) {
+    char here[4096];
+    if (!getcwd(here, sizeof here)) return path;
+    std::string prefix = std::string(here) + "/";
+    return path.starts_with(prefix) ? path.substr(prefix.size()) : path;
+}
+
 bool is_host_service(const std::string& n) {
     return n == "gpm" || n == "gmm" || n == "gsm" || n == "fabric";
 }
@@ -150,6 +160,28 @@ Outcome<void> known_name(const Paths& p, const ClusterConfig& c, const std::stri
         all += " " + one.name;
     }
     return Trouble("no component called '" + name + "' in " + p.state + "; there are: " + all);
+}
+
+// The incarnation GPM knows of a component that is up; 0 if it is not up.
+Outcome<uint64_t> member_incarnation(Session& s, const std::string& name) {
+    auto r = ask_gpm<control::StatusReply>(s, schema::kStatus, control::StatusRequest());
+    if (!r) return Trouble(r.error());
+    for (const auto& c : r->components())
+        if (c.component().name() == name && c.component().state() == control::COMPONENT_UP)
+            return c.component().incarnation();
+    return uint64_t{0};
+}
+
+int wait_until_joined(const Paths& paths, Session& s, const std::string& name, uint64_t before) {
+    auto deadline = std::chrono::steady_clock::now() + seconds(s.config().join_timeout);
+    while (running(paths, name) && std::chrono::steady_clock::now() < deadline) {
+        auto now = member_incarnation(s, name);
+        if (now && *now != 0 && *now != before) return 0;
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    return fail(name + (running(paths, name) ? " has not joined in time" : " ended again") +
+                "; its last log lines (" + paths.log(name) + "):\n" +
+                last_lines(paths.log(name), 15));
 }
 
 } // namespace
@@ -212,7 +244,11 @@ int verb_run(const std::string& dir, const RunOptions& options) {
         auto status = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
                                                     control::StatusRequest());
         if (!status) return fail(status.error()), 125;
-        std::fputs(greeting_text(*status, options.vnode, place->component).c_str(), stderr);
+        std::fputs(greeting_text(
+                       *status, options.vnode, place->component, from_here(program_invocation_name),
+                       dir.empty() || std::getenv("TESS_DIR") ? "" : " --dir " + from_here(dir))
+                       .c_str(),
+                   stderr);
     }
     return run_program(*open->session, *place, options);
 }
@@ -270,6 +306,7 @@ int verb_vnode_create(const std::string& dir, const std::string& name, const std
                                                            schema::kVnodeCreate, q, seconds(20));
     if (!r && r.error() == Error::Exists)
         return fail("a vNode called '" + name + "' already exists");
+    if (!r && r.error() == Error::NoDevice) return fail(missing_problem(*open->session));
     if (!r) return fail(call_problem("gpm", r.error()));
     std::printf("%s\n", name.c_str());
     return 0;
@@ -409,8 +446,16 @@ int verb_fault(const std::string& dir, const std::string& what, const std::strin
     if (auto k = known_name(*paths, *config, name); !k) return fail(k.error());
     if (what == "start") {
         if (running(*paths, name)) return fail(name + " is already running");
-        auto r = start_again(*paths, *config, name);
-        return r ? 0 : fail(r.error());
+        std::optional<uint64_t> before;
+        std::unique_ptr<Session> session;
+        if (!is_host_service(name) && running(*paths, "gpm") && running(*paths, "fabric")) {
+            auto opened = Session::open(*paths, *config);
+            if (!opened) return fail(opened.error());
+            session = std::move(*opened);
+            if (auto member = member_incarnation(*session, name)) before = *member;
+        }
+        if (auto r = start_again(*paths, *config, name); !r) return fail(r.error());
+        return before ? wait_until_joined(*paths, *session, name, *before) : 0;
     }
     if (!running(*paths, name))
         return fail(name + " is not running; `tess start " + name + "` starts it again");

@@ -9,6 +9,10 @@ namespace tessera::pmon {
 
 using schema::StreamKind;
 
+namespace {
+constexpr Nanos kRenewDelay = milliseconds(250); // before a lost owner is asked again
+}
+
 Result<Own<ExCache>> ExCache::create(roce::Port& port, env::FramePool& frames, Clock& clock,
                                      const ExCacheOptions& options, Own<ReplacementPolicy> policy) {
     if (options.lines < 32u * std::max<uint32_t>(options.runnable, 1) ||
@@ -66,20 +70,6 @@ bool ExCache::has_owner(VnodeId id) const {
     return false;
 }
 
-PageClient& ExCache::add_owner(VnodeId id, rpc::Peer& control, roce::Ipv4 owner, uint16_t service) {
-    Vnode* v = vnode(id);
-    if (!v) v = &vnodes_.emplace_back(Vnode{id, {}});
-    PageClientOptions o;
-    o.vnode = id;
-    o.incarnation = options_.incarnation;
-    o.owner = owner;
-    o.service = service;
-    PageEvents& events = *this;
-    clients_.push_back(std::make_unique<PageClient>(port_, control, clock_, o, events));
-    v->owners.push_back(clients_.back().get());
-    return *clients_.back();
-}
-
 // Nothing in flight for this client will be answered any more.
 void ExCache::abandon_lines(PageClient& c) {
     for (FetchOp& op : fetches_)
@@ -93,35 +83,10 @@ void ExCache::abandon_lines(PageClient& c) {
     }
 }
 
-void ExCache::remove_vnode(VnodeId id) {
-    for (Space& s : spaces_)
-        ASSERT(s.vnode != id);
-    Vnode* v = vnode(id);
-    if (!v) return;
-    for (PageClient* c : v->owners) {
-        for (CacheObject& o : objects_) {
-            if (o.client != c) continue;
-            drop_entries(o, 0, UINT64_MAX);
-            free_object(o);
-        }
-        c->close();
-        abandon_lines(*c);
-        auto at = std::find_if(clients_.begin(), clients_.end(),
-                               [&](const Own<PageClient>& own) { return own.get() == c; });
-        closing_.push_back(std::move(*at));
-        clients_.erase(at);
-    }
-    vnodes_.erase(vnodes_.begin() + (v - vnodes_.data()));
-    std::erase_if(closing_, [](const Own<PageClient>& c) { return c->idle(); });
-    run();
-}
-
-void ExCache::owner_dead(roce::Ipv4 owner) {
-    for (auto& c : clients_)
-        if (c->owner() == owner) c->declare_lost(Error::Dead);
-}
-
 void ExCache::on_lost(PageClient& c, Error why) {
+    renew_at_ = std::min(renew_at_, clock_.now() + kRenewDelay);
+    for (Vnode& v : vnodes_)
+        if (std::find(v.successors.begin(), v.successors.end(), &c) != v.successors.end()) return;
     LOG(Failure, "pmon", "vnode %u: its memory at %u.%u.%u.%u is lost: %s", c.vnode().value,
         c.owner().value >> 24, c.owner().value >> 16 & 255, c.owner().value >> 8 & 255,
         c.owner().value & 255, describe(why).data());
@@ -164,7 +129,7 @@ CacheObject* ExCache::find_file(VnodeId id, FileId file, Generation g) {
     auto it = files_.find(file.value);
     if (it == files_.end()) return nullptr;
     for (CacheObject* o : it->second)
-        if (o->generation == g && o->client->vnode() == id) return o;
+        if (o->generation == g && !o->lost && o->client->vnode() == id) return o;
     return nullptr;
 }
 
@@ -458,6 +423,7 @@ void ExCache::on_room(PageClient& c) {
 }
 
 bool ExCache::poll() {
+    if (clock_.now() >= renew_at_) renew_owners();
     for (auto& c : clients_)
         c->poll();
     std::erase_if(closing_, [](const Own<PageClient>& c) { return c->idle(); });
@@ -467,7 +433,7 @@ bool ExCache::poll() {
 }
 
 Nanos ExCache::next_deadline() const {
-    Nanos next = kNever;
+    Nanos next = renew_at_;
     for (auto& c : clients_)
         next = std::min(next, c->next_deadline());
     for (Line& l : const_cast<ExCache*>(this)->retrying_)

@@ -98,7 +98,8 @@ class ExCache final : PageEvents, LineProbe {
     bool has_owner(VnodeId vnode) const;
     // Its spaces must be destroyed. Lines and sessions go.
     void remove_vnode(VnodeId vnode);
-    // The mComponent has been declared dead: what it held is Lost from now on.
+    // The mComponent has been declared dead: what it held is Lost from now on. It is asked again
+    // until a new incarnation of it answers; what is made from then on lives there.
     void owner_dead(roce::Ipv4 owner);
 
     // Spaces. NoDevice: the vNode has no owner here; Again: no room in the stream now, or (fork) a
@@ -154,6 +155,7 @@ class ExCache final : PageEvents, LineProbe {
     struct Vnode {
         VnodeId id;
         std::vector<PageClient*> owners;
+        std::vector<PageClient*> successors; // of owners that are lost; else null
     };
     using Waiting = List<PageRequest, &PageRequest::link>;
 
@@ -266,7 +268,12 @@ class ExCache final : PageEvents, LineProbe {
     Waiting later_;
 
     std::vector<Vnode> vnodes_;
+    PageClient& make_client(VnodeId vnode, rpc::Peer& control, roce::Ipv4 owner, uint16_t service);
+    void renew_owners();
+    void retire_lost();
+
     std::vector<Own<PageClient>> clients_;
+    Nanos renew_at_ = kNever; // owners that are lost are asked again
     std::vector<Own<PageClient>> closing_;
     List<CacheObject, &CacheObject::link> objects_;
     std::map<uint64_t, std::vector<CacheObject*>> files_; // by file id

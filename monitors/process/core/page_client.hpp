@@ -83,6 +83,8 @@ class PageClient final : roce::QpEvents {
 
     VnodeId vnode() const { return options_.vnode; }
     roce::Ipv4 owner() const { return options_.owner; }
+    uint16_t service() const { return options_.service; }
+    rpc::Peer& control() { return control_; }
     bool connected() const { return state_ == State::Up; }
     bool lost() const { return state_ == State::Lost; }
 

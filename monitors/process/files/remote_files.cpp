@@ -322,7 +322,7 @@ Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, Mu
             return std::unexpected(r.error());
         }
         if (r->size() > h.length) return std::unexpected(Error::Malformed);
-        std::memcpy(into.data() + done, r->data(), r->size());
+        std::copy(r->begin(), r->end(), into.data() + done);
         done += r->size();
         if (r->size() < h.length) break;
     }
