@@ -157,6 +157,50 @@ def copies_go_both_ways(tess):
     check(r.returncode != 0 and not os.path.exists(here + ".x"), r.stderr)
 
 
+@test()
+def folders_are_copied_too(tess):
+    top = tess.parent + "/folder"
+    os.makedirs(top + "/a/empty")
+    with open(top + "/a/file", "wb") as f:
+        f.write(os.urandom(50_000))
+    os.symlink("file", top + "/a/link")
+    tess.ok("cp", top, "main:/tmp")
+    equal(tess.sh_ok("cd /tmp/folder; find . | sort | xargs; readlink a/link"),
+          ". ./a ./a/empty ./a/file ./a/link\nfile\n", "the folder in the vNode")
+    tess.ok("cp", "main:/tmp/folder", top + ".back")
+    r = subprocess.run(["diff", "-r", top, top + ".back"], capture_output=True, text=True)
+    equal((r.returncode, r.stdout), (0, ""), "differences of the folder that came back")
+    check(tess("cp", top, "main:/tmp/no/such/place").returncode != 0, "copied into a folder that is not there")
+
+
+def processes_in_the_vnode(tess):
+    return [line.split()[-1] for line in tess.ok("ps").splitlines()[1:]]
+
+
+@test()
+def a_reader_that_goes_away_ends_the_program(tess):
+    run = tess.popen("run", "--", "yes", stdout=subprocess.PIPE)
+    equal(run.stdout.readline(), b"y\n", "first line")
+    run.stdout.close()
+    equal(run.wait(20), 141, "exit status, as of SIGPIPE")
+    check("yes" not in processes_in_the_vnode(tess), "yes is still there")
+
+
+@test(limit=90)
+def a_killed_client_takes_its_program_along(tess):
+    run = tess.popen("run", "--", "/bin/sh", "-c", "echo on; sleep 1000; :", stdout=subprocess.PIPE)
+    equal(run.stdout.readline(), b"on\n", "first line")
+    end = time.monotonic() + 10
+    while "sleep" not in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, "the program does not get to its sleep")
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while "sleep" in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, "the program of a dead client lives on after 60 s")
+        time.sleep(1)
+
+
 @test(limit=200)
 def loss_changes_nothing_but_time(tess):
     script = "seq 1 300 >/tmp/loss; md5sum /tmp/loss; for i in 1 2 3; do ls /bin | wc -l; done"
