@@ -56,12 +56,16 @@ int build(const BuildOptions& o) {
         return 1;
     }
     if (!image) return complain(o.output, image.error());
-    Result<Attributes> root = image->create_root(o.vnode);
-    bool filled = root.has_value();
-    if (!root) complain("creating the root", root.error());
-    if (filled && !o.directory.empty())
-        filled = fill_from_directory(*image, root->object, o.directory);
-    if (filled && !o.tar.empty()) filled = fill_from_tar(*image, o.vnode, root->object, o.tar);
+    bool filled = true;
+    for (uint32_t i = 0; i < o.vnodes && filled; i++) {
+        VnodeId vnode(o.vnode.value + i);
+        Result<Attributes> root = image->create_root(vnode);
+        filled = root.has_value();
+        if (!root) complain("creating the root", root.error());
+        if (filled && !o.directory.empty())
+            filled = fill_from_directory(*image, root->object, o.directory);
+        if (filled && !o.tar.empty()) filled = fill_from_tar(*image, vnode, root->object, o.tar);
+    }
     Result<void> closed = image->close();
     if (!closed) complain("finishing " + o.output, closed.error());
     if (filled && closed) return 0;
