@@ -91,7 +91,7 @@ Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installa
     fs::remove(fresh, e);
     auto made =
         run_and_wait({i.bin + "/tessera-store", "build", fresh, "--size", std::to_string(c.disk),
-                      "--from-tar", i.share + "/root.tar", "--force"},
+                      "--from-tar", i.share + "/root.tar", "--template", "--force"},
                      milliseconds(60'000));
     if (!made) return Trouble("cannot make the disk of " + c.name + ": " + made.error());
     fs::rename(fresh, p.disk(c.name), e);
