@@ -186,4 +186,8 @@ void PageTable::activate_kernel_only() {
     sched::set_thread_root(kernel_root());
 }
 
+void PageTable::leave() {
+    if (sched::thread_root() == root_) activate_kernel_only();
+}
+
 } // namespace tessera::kernel

@@ -57,6 +57,9 @@ class PageTable {
     // switches tables with threads). activate_kernel_only() leaves it.
     void activate();
     static void activate_kernel_only();
+    // activate_kernel_only(), if the running thread has this table. A thread that has it must do so
+    // before another one destroys the table.
+    void leave();
 
     uint64_t root() const { return root_; } // for the scheduler: the CR3 value
     size_t table_frames() const { return table_frames_; }

@@ -48,6 +48,11 @@ void RoleMonitor::on_cluster_time(int64_t realtime_ns) {
     component_.real_time().follow(realtime_ns);
 }
 
+void RoleMonitor::on_option(std::string_view name, std::string_view value, cluster::Done done) {
+    if (name == "echo") return component_.measure_echo(value, std::move(done));
+    done(std::unexpected(Error::Unsupported));
+}
+
 Result<void> Component::read_settings() {
     std::string problem;
     auto parse = [&](Bytes text, const char* where) -> Result<void> {
@@ -101,7 +106,11 @@ Result<Own<Component>> Component::create() {
 
     roce::SoftPortOptions port;
     port.address = c->settings_.address;
+    c->echo_ = std::make_unique<RawEcho>(*c->devices_.network, c->clock_, port.address);
+    port.other = c->echo_.get();
     c->port_ = std::make_unique<roce::SoftPort>(*c->devices_.network, c->clock_, *c->random_, port);
+    c->rping_ = std::make_unique<roce::RpingResponder>(*c->port_, c->clock_);
+    TRY(c->rping_->start());
     rpc::NodeOptions node;
     node.key = c->settings_.key;
     node.self = {.kind = c->settings_.role, .node = {}, .incarnation = c->incarnation_};
@@ -152,11 +161,38 @@ void Component::common_stats(std::string& out) {
     line("link_tx_frames", link.tx_frames);
     line("link_rx_drops", link.rx_drops);
     line("link_interrupts", link.interrupts);
+    line("rping_rounds", rping_->pings());
+    line("echo_4k_count", echo_->times().count());
+    line("echo_4k_p50_ns", static_cast<uint64_t>(echo_->times().percentile(500).value));
+    line("echo_4k_p99_ns", static_cast<uint64_t>(echo_->times().percentile(990).value));
     line("uptime_ns", static_cast<uint64_t>(clock_.now().value));
     uint64_t idle = 0;
     for (unsigned cpu = 0; cpu < kernel::arch::cpu_count(); cpu++)
         idle += static_cast<uint64_t>(kernel::cpu_times(cpu).idle.value);
     line("idle_ns", idle);
+}
+
+void Component::measure_echo(std::string_view value, cluster::Done done) {
+    size_t colon = value.find(':');
+    if (colon == std::string_view::npos) return done(std::unexpected(Error::InvalidArgument));
+    std::string_view name = value.substr(0, colon), digits = value.substr(colon + 1);
+    uint32_t rounds = 0;
+    for (char c : digits) {
+        if (c < '0' || c > '9' || rounds > RawEcho::kMostRounds)
+            return done(std::unexpected(Error::InvalidArgument));
+        rounds = rounds * 10 + static_cast<uint32_t>(c - '0');
+    }
+    for (const cluster::Component& other : membership_->directory().components()) {
+        if (other.name.view() != name) continue;
+        Result<void> started = echo_->measure(other.ip, rounds, [this](Result<void> how) {
+            cluster::Done answer = std::move(echo_done_);
+            answer(how);
+        });
+        if (!started) return done(started);
+        echo_done_ = std::move(done);
+        return;
+    }
+    done(std::unexpected(Error::InvalidArgument));
 }
 
 void Component::run() {
@@ -198,6 +234,7 @@ void Component::step() {
     bool more = false;
     for (;;) {
         more = port_->poll() > 0;
+        echo_->poll();
         node_->poll();
         membership_->poll();
         more = monitor_->poll() || more;
@@ -206,7 +243,7 @@ void Component::step() {
         break;
     }
     bool again = nic.enable_interrupts_and_check() || more;
-    Nanos next = std::min({port_->next_deadline(), node_->next_deadline(),
+    Nanos next = std::min({port_->next_deadline(), echo_->next_deadline(), node_->next_deadline(),
                            membership_->next_deadline(), monitor_->next_deadline()});
     next_deadline_.store(again ? 0 : next.value);
     if (again) kernel::request_poll();

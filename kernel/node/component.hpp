@@ -10,10 +10,12 @@
 #include "base/clock.hpp"
 #include "kernel/drivers/probe.hpp"
 #include "kernel/node/node_shard.hpp"
+#include "kernel/node/raw_echo.hpp"
 #include "kernel/node/settings.hpp"
 #include "kernel/sync/event.hpp"
 #include "net/cluster/csprng.hpp"
 #include "net/cluster/membership.hpp"
+#include "net/roce/rping_responder.hpp"
 #include "net/roce/soft_port.hpp"
 
 namespace tessera::node {
@@ -51,6 +53,7 @@ class RoleMonitor : public cluster::MembershipEvents {
     virtual void stats(std::string& out) { (void)out; }
     void on_fenced_self() override; // a fenced component starts again as a new incarnation
     void on_cluster_time(int64_t realtime_ns) override;
+    void on_option(std::string_view name, std::string_view value, cluster::Done done) override;
 
   protected:
     explicit RoleMonitor(Component& c) : component_(c) {}
@@ -81,6 +84,9 @@ class Component {
     cluster::Membership& membership() { return *membership_; }
     Incarnation incarnation() const { return incarnation_; }
 
+    // Measures raw round trips: "NAME:ROUNDS" of another component. Results in the counters.
+    void measure_echo(std::string_view value, cluster::Done done);
+
     // A disk's interrupt, or anything else: poll soon. Any context.
     void poll_soon();
 
@@ -99,7 +105,10 @@ class Component {
     kernel::DriverSet devices_;
     Own<cluster::Csprng> random_;
     Incarnation incarnation_;
+    Own<RawEcho> echo_;
+    cluster::Done echo_done_; // of the series that runs
     Own<roce::SoftPort> port_;
+    Own<roce::RpingResponder> rping_;
     Own<rpc::Node> node_;
     Own<cluster::Membership> membership_;
     RoleMonitor* monitor_ = nullptr;

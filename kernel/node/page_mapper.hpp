@@ -26,6 +26,7 @@ class KernelPageMapper final : public env::PageMapper {
         return table_->test_and_clear_accessed(kernel::VirtAddr(page));
     }
     void activate() override { table_->activate(); }
+    void leave() override { table_->leave(); }
 
   private:
     Own<kernel::PageTable> table_;

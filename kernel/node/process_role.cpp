@@ -27,23 +27,19 @@ namespace {
 // Kept for kernel objects: page tables, stacks, descriptors, RPC buffers.
 constexpr uint64_t kKernelShare = mib(48) / kPageSize;
 
-// The random numbers of threads: a generator of their own, under a lock.
+// The random numbers of threads (AT_RANDOM, getrandom, /dev/urandom): a fast generator of their own,
+// under a lock.
 class ThreadRandom final : public Random {
   public:
-    explicit ThreadRandom(Random& seed)
-        : generator_([&] {
-              std::byte bytes[cluster::Csprng::kMinSeed];
-              seed.fill(bytes);
-              return cluster::Csprng(Bytes(bytes));
-          }()) {}
+    explicit ThreadRandom(kernel::EntropyPool pool) : pool_(std::move(pool)) {}
     uint64_t next() override {
         kernel::SpinGuard guard(lock_);
-        return generator_.next();
+        return pool_.next();
     }
 
   private:
     kernel::Spinlock lock_;
-    cluster::Csprng generator_;
+    kernel::EntropyPool pool_;
 };
 
 class ProcessRole final : public RoleMonitor,
@@ -130,7 +126,7 @@ class ProcessRole final : public RoleMonitor,
     }
 
     void on_option(std::string_view name, std::string_view value, cluster::Done done) override {
-        if (name != "excache") return done(std::unexpected(Error::Unsupported));
+        if (name != "excache") return RoleMonitor::on_option(name, value, std::move(done));
         uint64_t bytes = 0;
         for (char c : value) {
             if (c < '0' || c > '9' || bytes > (uint64_t{1} << 50))
@@ -190,6 +186,10 @@ class ProcessRole final : public RoleMonitor,
         line("excache_lines", n.lines);
         line("excache_limit", n.limit);
         line("excache_dirty", n.dirty);
+        const LatencyHistogram& faults = cache_->remote_fault_times();
+        line("fault_count", faults.count());
+        line("fault_p50_ns", static_cast<uint64_t>(faults.percentile(500).value));
+        line("fault_p99_ns", static_cast<uint64_t>(faults.percentile(990).value));
         line("syscalls_unimplemented", syscalls::unimplemented_calls());
     }
 
@@ -257,7 +257,7 @@ class ProcessRole final : public RoleMonitor,
           frames_(kernel::frame_stats().free > kKernelShare
                       ? kernel::frame_stats().free - kKernelShare
                       : 0),
-          thread_random_(c.random()),
+          thread_random_(c.devices().entropy.fork()),
           caller_(c.shard(), c.node(), c.clock()),
           files_(caller_) {
         files_.on_changed([this](VnodeId v, posix::FileRef f, uint64_t offset, Bytes data) {

@@ -67,15 +67,13 @@ void hand_to_poller(CpuQueue& q) {
     arch::this_cpu().reschedule.store(true);
 }
 
-void poll_on_timer(CpuQueue& q, Nanos now) {
-    if (arch::cpu_id() != 0) return;
+Nanos poll_on_timer(Nanos now) {
+    if (arch::cpu_id() != 0) return kNever;
     Nanos poll{poll_at.load()};
-    if (poll <= now) {
-        poll_at.store(INT64_MAX);
-        arch::this_cpu().irq_marked.store(true);
-    } else if (poll != kNever) {
-        program(q, poll);
-    }
+    if (poll > now) return poll;
+    poll_at.store(INT64_MAX);
+    arch::this_cpu().irq_marked.store(true);
+    return kNever;
 }
 
 void poll_on_wake_up(CpuQueue& q) {

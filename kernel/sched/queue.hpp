@@ -58,7 +58,7 @@ bool poll_due();
 // Marks work for the poll hook after a device interrupt or a poll deadline found a kernel thread
 // running.
 void hand_to_poller(CpuQueue& q);
-void poll_on_timer(CpuQueue& q, Nanos now);
+Nanos poll_on_timer(Nanos now); // returns when the hook wants the timer again
 void poll_on_wake_up(CpuQueue& q);
 
 } // namespace tessera::kernel::sched

@@ -248,15 +248,18 @@ void unpark(KernelThread& t) {
     make_ready(t);
 }
 
+// Sets the timer once for all who wait for it: each setting leaves a guest, which costs far more
+// than the rest of this.
 void on_timer() {
     CpuQueue& q = here();
     Nanos now = arch::now();
     q.programmed = kNever;
+    Nanos next = kNever;
     {
         SpinGuard guard(q.timer_lock);
         while (KernelThread* t = q.sleepers.front()) {
             if (t->wake_at > now) {
-                program(q, t->wake_at);
+                next = t->wake_at;
                 break;
             }
             q.sleepers.remove(*t);
@@ -264,14 +267,11 @@ void on_timer() {
         }
     }
     spread(q, now);
-    program(q, q.spread_at);
     if (q.slice_end <= now) {
         q.slice_end = kNever;
         arch::this_cpu().reschedule.store(true);
-    } else if (q.slice_end != kNever) {
-        program(q, q.slice_end);
     }
-    poll_on_timer(q, now);
+    program(q, std::min({next, q.spread_at, q.slice_end, poll_on_timer(now)}));
 }
 
 void on_wake_up() {

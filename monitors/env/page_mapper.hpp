@@ -31,6 +31,9 @@ class PageMapper {
     virtual bool test_and_clear_accessed(uint64_t page) = 0;
     // Makes it current on this CPU (thread context).
     virtual void activate() = 0;
+    // The calling thread, if this is current for it, goes on without any user memory. Every thread
+    // that made it current does so before it may be destroyed: another thread's step does that.
+    virtual void leave() = 0;
 };
 
 class PageMapperFactory {

@@ -33,13 +33,15 @@ void RpingResponder::end(Session& s) {
 void RpingResponder::on_incoming(Incoming& request) {
     Session* free = nullptr;
     for (Session& s : sessions_)
-        if (!s.qp) free = &s;
+        if (!s.qp || (!free && clock_.now() - s.last >= kSilent)) free = &s;
+    if (free && free->qp) end(*free);
     auto qp = free
                   ? port_.create_qp({.pd = pd_, .send_depth = 8, .receive_depth = kReceives}, *this)
                   : Fail(Error::Full);
     if (!qp) return request.reject(bytes_of(std::string_view("busy")));
     *free = {};
     free->qp = *qp;
+    free->last = clock_.now();
     free->data = std::make_unique<std::byte[]>(kLargest);
     Result<void> ready;
     for (size_t i = 0; i < kReceives && ready; i++)
@@ -71,6 +73,7 @@ Result<void> RpingResponder::serve(Session& s, const RpingInfo& info) {
 void RpingResponder::on_received(Qp& qp, const Received& r) {
     Session* s = of(qp);
     if (!s) return;
+    s->last = clock_.now();
     RpingInfo info = s->in[r.id];
     Result<void> ok = qp.post_receive(r.id, mutable_bytes_of(s->in[r.id]));
     if (ok) ok = r.length == sizeof info ? serve(*s, info) : Fail(Error::Malformed);

@@ -7,12 +7,15 @@
 // disconnects.
 //
 // A few sessions at a time, each with a buffer of kLargest bytes; everything is allocated when a
-// session is accepted. Lives in the port's shard.
+// session is accepted. A client that was silent for kSilent makes room for a new one (its machine
+// may have been switched off, which nobody says); other new ones are rejected. Lives in the port's
+// shard.
 #pragma once
 
 #include <array>
 #include <memory>
 
+#include "base/clock.hpp"
 #include "base/endian.hpp"
 #include "net/roce/verbs.hpp"
 
@@ -29,7 +32,7 @@ static_assert(sizeof(RpingInfo) == 16 && offsetof(RpingInfo, rkey) == 8);
 
 class RpingResponder final : public Listener, private QpEvents {
   public:
-    explicit RpingResponder(Port& port) : port_(port) {}
+    RpingResponder(Port& port, Clock& clock) : port_(port), clock_(clock) {}
     ~RpingResponder();
     Result<void> start(uint16_t service = kRpingPort);
 
@@ -41,12 +44,14 @@ class RpingResponder final : public Listener, private QpEvents {
     static constexpr size_t kSessions = 4;
     static constexpr size_t kLargest = 65536;
     static constexpr size_t kReceives = 4;
+    static constexpr Nanos kSilent = seconds(10);
     enum WorkId : uint64_t { Read = 1, Write = 2, Answer = 3 };
 
     struct Session {
         Qp* qp = nullptr;
         bool have_data = false; // READ done: the next buffer is to be written
         uint32_t size = 0;
+        Nanos last; // heard of
         std::array<RpingInfo, kReceives> in;
         RpingInfo out;
         std::unique_ptr<std::byte[]> data;
@@ -60,6 +65,7 @@ class RpingResponder final : public Listener, private QpEvents {
     Result<void> serve(Session& s, const RpingInfo& info);
 
     Port& port_;
+    Clock& clock_;
     Pd pd_;
     uint16_t service_ = 0;
     std::array<Session, kSessions> sessions_;

@@ -101,12 +101,13 @@ struct FileWalk {
 static_assert(sizeof(FileWalk) == 176);
 
 struct FileWalkReply {
-    WireAttributes attributes;
-    unsigned char stop; // WalkStop
+    WireAttributes attributes; // Missing, DotDot: of the directory that was reached
+    WireFile parent;           // the directory that holds, or would hold, the last component walked
+    unsigned char stop;        // WalkStop
     unsigned char reserved[3];
     Le32 consumed; // bytes of the path
 };
-static_assert(sizeof(FileWalkReply) == 104);
+static_assert(sizeof(FileWalkReply) == 120);
 enum class WalkStop : uint8_t { Done = 0, Symlink = 1, DotDot = 2, Missing = 3 };
 
 struct FileChange {

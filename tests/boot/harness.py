@@ -21,6 +21,7 @@ import traceback
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TESS = os.path.join(TOP, "build/tess")
 TESTS = []
+WORDS = []  # of main's arguments
 
 
 def test(own_cluster=False, limit=60):
@@ -31,7 +32,16 @@ def test(own_cluster=False, limit=60):
 
 
 class Failure(Exception):
-    pass
+    """A test's expectation is not met. The guests' logs are shown with it unless they could not help."""
+
+    def __init__(self, message, logs=True):
+        super().__init__(message)
+        self.logs = logs
+
+
+def chosen(name):
+    """Whether the test of that name is to run."""
+    return not WORDS or any(w in name for w in WORDS)
 
 
 def check(condition, message):
@@ -64,7 +74,9 @@ class Tess:
             r = subprocess.run(self.command(*arguments), input=input, timeout=limit, capture_output=True,
                                stdin=subprocess.DEVNULL if input is None else None)
         except subprocess.TimeoutExpired as e:
-            raise Failure(f"tess {' '.join(arguments)}: no end after {limit} s; stdout {e.stdout!r}, stderr {e.stderr!r}")
+            failure = Failure(f"tess {' '.join(arguments)}: no end after {limit} s; stdout {e.stdout!r}, stderr {e.stderr!r}")
+            failure.stdout = e.stdout or b""
+            raise failure from None
         if not binary:
             r.stdout, r.stderr = r.stdout.decode(errors="replace"), r.stderr.decode(errors="replace")
         return r
@@ -195,11 +207,12 @@ def main(names):
         print(f"{TESS} is missing: run `make image` first", file=sys.stderr)
         print("0 passed, 1 failed")
         return 1
+    WORDS.extend(names)
     passed = failed = 0
     shared = None
     shared_problem = None
     for function, own_cluster, limit in TESTS:
-        if names and not any(n in function.__name__ for n in names):
+        if not chosen(function.__name__):
             continue
         start = time.monotonic()
         tess = None
@@ -231,7 +244,7 @@ def main(names):
             if not isinstance(e, Failure):
                 traceback.print_exc(file=sys.stdout)
             if tess is not None:
-                print(tess.logs(), flush=True)
+                print(tess.logs() if not isinstance(e, Failure) or e.logs else "", end="", flush=True)
         finally:
             signal.alarm(0)
             if own_cluster and tess is not None:

@@ -1,7 +1,10 @@
 // rping_host SOCKET_DIR INDEX IP [client SERVER_IP]: a SoftPort on port INDEX of a unix-datagram
 // switch (the switch's socket DIR/sINDEX, ours DIR/gINDEX), answering ARP, ping and rping; for
 // interoperation tests against a Linux rxe guest on the same switch. With `client` it connects to
-// `rping -s` instead.
+// `rping -s` (or to a component) instead.
+//
+// rping_host verbs IP [client SERVER_IP]: the same over a VerbsPort, on a host whose RDMA device
+// has that address.
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,10 +12,13 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/hosted.hpp"
+#include "net/host/verbs_port.hpp"
 #include "net/roce/rping_responder.hpp"
 #include "net/roce/soft_port.hpp"
 
@@ -60,12 +66,17 @@ class UnixLink final : public net::Link {
     std::byte buffer_[65536];
 };
 
-void wait(UnixLink& link, roce::SoftPort& port, Clock& clock) {
+// Until one of the descriptors is readable or the port's next timer is due; then the port runs.
+void step(std::span<const int> descriptors, roce::Port& port, Clock& clock) {
     Nanos next = port.next_deadline();
     int64_t ms = next == kNever ? 1000 : (next - clock.now()).value / 1000000 + 1;
-    pollfd p{.fd = link.fd(), .events = POLLIN, .revents = 0};
-    ::poll(&p, 1, static_cast<int>(std::max<int64_t>(0, std::min<int64_t>(ms, 1000))));
+    std::vector<pollfd> p;
+    for (int fd : descriptors)
+        p.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+    ::poll(p.data(), p.size(), static_cast<int>(std::max<int64_t>(0, std::min<int64_t>(ms, 1000))));
+    port.poll();
 }
+using Step = std::function<void()>;
 
 // The client side of rping, enough to try `rping -s`.
 struct Client : roce::QpEvents {
@@ -82,14 +93,20 @@ struct Client : roce::QpEvents {
     }
 };
 
-int client(UnixLink& link, roce::SoftPort& port, Clock& clock, uint32_t server) {
+int client(roce::Port& port, Clock& clock, const Step& step, uint32_t server) {
     Client c;
     auto pd = *port.create_pd();
     c.qp = *port.create_qp({.pd = pd}, c);
-    std::vector<std::byte> source(64, std::byte{'t'}), sink(64);
-    source.back() = {}; // rping measures what it writes back with strlen
-    auto src = *port.register_memory(pd, source, 0x1000, roce::Access::RemoteRead);
-    auto dst = *port.register_memory(pd, sink, 0x2000, roce::Access::RemoteReadWrite);
+    alignas(4096) static std::byte source[64], sink[64]; // as their remote addresses are
+    std::memset(source, 't', sizeof source - 1);         // rping measures with strlen
+    auto from = port.register_memory(pd, source, 0x1000, roce::Access::RemoteRead);
+    auto to = port.register_memory(pd, sink, 0x2000, roce::Access::RemoteReadWrite);
+    if (!from || !to) {
+        printf("memory: %s\n", describe(from ? to.error() : from.error()).data());
+        port.destroy_qp(*c.qp);
+        return 1;
+    }
+    auto src = *from, dst = *to;
     roce::RpingInfo in[4], first, second;
     for (auto& i : in)
         (void)c.qp->post_receive(0, mutable_bytes_of(i));
@@ -97,11 +114,11 @@ int client(UnixLink& link, roce::SoftPort& port, Clock& clock, uint32_t server) 
     (void)port.connect(*c.qp, {roce::Ipv4(server), roce::kRpingPort}, {}, clock.now() + seconds(5),
                        [&](Result<Bytes> r) { result = r ? Error{} : r.error(); });
     while (!result) {
-        wait(link, port, clock);
-        port.poll();
+        step();
     }
     if (*result != Error{}) {
         printf("connect: %s\n", describe(*result).data());
+        port.destroy_qp(*c.qp);
         return 1;
     }
     first = {0x1000ull, src.value, 64u};
@@ -112,20 +129,28 @@ int client(UnixLink& link, roce::SoftPort& port, Clock& clock, uint32_t server) 
             unsigned want = c.received + 1;
             (void)c.qp->post_send({.id = i, .op = roce::Op::Send, .pieces = {bytes_of(*info)}});
             while (c.received < want && !c.over) {
-                wait(link, port, clock);
-                port.poll();
+                step();
             }
             (void)c.qp->post_receive(0, mutable_bytes_of(in[0]));
         }
     }
-    bool same = source == sink;
+    bool same = std::memcmp(source, sink, sizeof source) == 0;
     printf("%u rounds, data %s\n", rounds, same ? "same" : "DIFFERENT");
     port.destroy_qp(*c.qp);
     for (int i = 0; i < 50; i++) {
-        wait(link, port, clock);
-        port.poll();
+        step();
     }
     return same && !c.over ? 0 : 1;
+}
+
+int serve(roce::Port& port, Clock& clock, const Step& step) {
+    roce::RpingResponder responder(port, clock);
+    if (!responder.start()) return 1;
+    for (uint64_t seen = 0;; seen = responder.pings()) {
+        step();
+        if (responder.pings() / 100 != seen / 100)
+            fprintf(stderr, "%lu pings\n", static_cast<unsigned long>(responder.pings()));
+    }
 }
 
 } // namespace
@@ -133,34 +158,33 @@ int client(UnixLink& link, roce::SoftPort& port, Clock& clock, uint32_t server) 
 
 int main(int argc, char** argv) {
     using namespace tessera;
-    if (argc < 4) {
+    bool verbs = argc > 1 && std::string_view(argv[1]) == "verbs";
+    int ip = verbs ? 2 : 3; // its place among the arguments
+    if (argc <= ip) {
         fprintf(stderr,
-                "usage: rping_host SOCKET_DIR INDEX IP [client SERVER_IP] (hex addresses)\n");
+                "usage: rping_host SOCKET_DIR INDEX IP [client SERVER_IP] (hex addresses)\n"
+                "       rping_host verbs IP [client SERVER_IP]\n");
         return 2;
     }
     log_to_stderr("rping_host");
-    UnixLink link(argv[1], argv[2]);
     HostClock clock;
     HostRandom random;
-    roce::SoftPort port(
-        link, clock, random,
-        {.address = roce::Ipv4(static_cast<uint32_t>(strtoul(argv[3], nullptr, 16)))});
-    if (argc > 5)
-        return client(link, port, clock, static_cast<uint32_t>(strtoul(argv[5], nullptr, 16)));
-    roce::RpingResponder responder(port);
-    if (!responder.start()) return 1;
-    uint64_t seen = 0;
-    while (true) {
-        wait(link, port, clock);
-        port.poll();
-        if (responder.pings() / 100 != seen / 100) {
-            auto& k = port.counters();
-            fprintf(
-                stderr, "%lu pings, in %lu out %lu retransmits %lu bad icrc %lu\n",
-                static_cast<unsigned long>(responder.pings()),
-                static_cast<unsigned long>(k.frames_in), static_cast<unsigned long>(k.frames_out),
-                static_cast<unsigned long>(k.retransmits), static_cast<unsigned long>(k.bad_icrc));
+    auto address = [&](int i) { return static_cast<uint32_t>(strtoul(argv[i], nullptr, 16)); };
+    auto run = [&](roce::Port& port, std::span<const int> descriptors) {
+        Step one = [&] { step(descriptors, port, clock); };
+        return argc > ip + 2 ? client(port, clock, one, address(ip + 2)) : serve(port, clock, one);
+    };
+    if (verbs) {
+        auto port = net::host::VerbsPort::open(roce::Ipv4(address(ip)), clock);
+        if (!port) {
+            fprintf(stderr, "rping_host: no RDMA port: %s\n", describe(port.error()).data());
+            return 1;
         }
-        seen = responder.pings();
+        auto descriptors = (*port)->descriptors();
+        return run(**port, descriptors);
     }
+    UnixLink link(argv[1], argv[2]);
+    roce::SoftPort port(link, clock, random, {.address = roce::Ipv4(address(ip))});
+    int fd = link.fd();
+    return run(port, std::span(&fd, 1));
 }

@@ -28,6 +28,7 @@ constexpr int kOwnTrouble = 125, kNotExecutable = 126, kNotFound = 127;
 constexpr size_t kInputChunk = 16 * 1024;
 constexpr uint32_t kPollWait = 5000; // ms a poll may be held by the pComponent
 constexpr Nanos kRetry = milliseconds(200);
+constexpr Nanos kSignOfLife = seconds(10); // while nobody reads our output, and so no poll goes out
 constexpr Nanos kSilence = milliseconds(kPollWait + 1000);
 
 void say(const std::string& text) {
@@ -337,6 +338,7 @@ class Console {
             sigaddset(&set, s);
         sigprocmask(SIG_BLOCK, &set, nullptr);
         signals_ = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+        signal(SIGPIPE, SIG_IGN); // the program is told instead, and its end is ours
         (void)session_.loop().watch(signals_, EPOLLIN, [this](uint32_t) {
             signalfd_siginfo info;
             while (read(signals_, &info, sizeof info) == sizeof info)
@@ -449,6 +451,16 @@ class Console {
         } else if (retry_at_ == kNever) {
             poll_console(); // a drained stream lets the next poll go out
         }
+        if (polling_) {
+            alive_ = now;
+        } else if (now - alive_ > kSignOfLife) { // or the pComponent takes us for dead
+            alive_ = now;
+            schema::ConsoleInputRequest q;
+            q.console = console_;
+            q.offset = input_offset_;
+            q.end = 0;
+            call(schema::kConsoleInput, as_text(q), {}, milliseconds(5000), [](Result<Bytes>) {});
+        }
     }
     Nanos deadline() const { return std::min(retry_at_, std::max(heard_ + kSilence, next_look_)); }
 
@@ -473,7 +485,7 @@ class Console {
     bool input_end_ = false, end_sent_ = false, input_ready_ = false, input_watched_ = false;
     bool polling_ = false, sending_ = false, room_ = true, ended_ = false, done_ = false,
          told_broken_ = false, forgotten_ = false;
-    Nanos heard_{0}, next_look_{0};
+    Nanos heard_{0}, alive_{0}, next_look_{0};
     Incarnation incarnation_; // of the component that runs it
     Nanos retry_at_ = kNever;
     int signals_ = -1;

@@ -85,9 +85,12 @@ int main(int argc, char** argv) {
     remove->callback([&] { status = verb_vnode_remove(dir, vnode_name); });
 
     std::string from, to;
-    CLI::App* copy = verb(app, "cp", "copy a file between this host and a vNode");
+    CLI::App* copy = verb(app, "cp", "copy a file or a folder between this host and a vNode");
     copy->add_option("source", from, "PATH here, or VNODE:PATH")->required();
     copy->add_option("destination", to, "VNODE:PATH, or PATH here")->required();
+    copy->footer(
+        "A destination that is a folder gets the copy inside it; a PATH in a vNode that does not "
+        "begin\nwith / is below /root. Examples: tess cp notes.txt main:   tess cp main:/etc .");
     copy->callback([&] { status = verb_copy(dir, from, to); });
 
     std::string name;

@@ -200,7 +200,8 @@ std::string status_json(const control::StatusReply& s) {
 }
 
 std::string greeting_text(const control::StatusReply& s, const std::string& vnode,
-                          const std::string& computes) {
+                          const std::string& computes, const std::string& tess_command,
+                          const std::string& options) {
     std::string address, holds, stores;
     auto append = [](std::string& list, const std::string& name) {
         list += (list.empty() ? "" : ", ") + name;
@@ -216,12 +217,11 @@ std::string greeting_text(const control::StatusReply& s, const std::string& vnod
         }
     }
     return "Welcome to vNode '" + vnode + "'" + address +
-           ", a Linux node made of separate machines.\n" + "Its programs compute on " + computes +
-           ", their memory is held by " + or_dash(holds) + ", their files are stored by " +
+           ", a Linux node made of separate machines.\n" + "It computes on " + computes +
+           ", its memory is held by " + or_dash(holds) + ", its files are stored by " +
            or_dash(stores) + ".\n" +
-           "Try: ls -l /bin | less;  top;  and from another terminal: tess top, tess tour, tess "
-           "fabric set " +
-           computes + " loss=5%\n" + "Leave with exit or Ctrl-D.\n";
+           "Try: ls -l /bin | less    top    and, in another terminal in this folder:\n" + "     " +
+           tess_command + " tour" + options + "    (leave here with exit or Ctrl-D)\n";
 }
 
 std::string process_table(const control::StatusReply& status, const std::vector<ProcessRow>& rows) {

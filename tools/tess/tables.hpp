@@ -22,9 +22,11 @@ std::string process_table(const control::StatusReply& status, const std::vector<
 std::string top_table(const control::StatusReply& before, const control::StatusReply& now,
                       double seconds);
 
-// Four lines for somebody who has just arrived: where one is, who does what, what to try.
+// Four lines for somebody who has just arrived: where one is, who does what, what to try. The last
+// two say how tess is called here: its name, and " --dir FOLDER" where that is needed.
 std::string greeting_text(const control::StatusReply& status, const std::string& vnode,
-                          const std::string& computes);
+                          const std::string& computes, const std::string& tess_command,
+                          const std::string& options);
 
 // Columns padded to their widest cell; the first row is the heading.
 std::string table_text(const std::vector<std::vector<std::string>>& rows);

@@ -4,8 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <thread>
 
 #include "tools/tess/cluster.hpp"
@@ -19,7 +23,11 @@ class Tour {
     Tour(std::string dir, bool no_pause)
         : dir_(std::move(dir)), no_pause_(no_pause || !isatty(0)) {}
 
-    void say(const char* text) { std::printf("\n\033[1m%s\033[0m\n", text); }
+    void say(const std::string& text) {
+        bool terminal = isatty(1);
+        std::printf("\n%s%s%s\n", terminal ? "\033[1m" : "", text.c_str(),
+                    terminal ? "\033[0m" : "");
+    }
 
     // Runs a verb as a user would. In a child, because each opens a session of its own.
     int step(const std::string& typed, int (*act)(const std::string& dir, const void* with),
@@ -66,10 +74,41 @@ class Tour {
             },
             &with);
     }
-    int top() {
+    int ps() {
         return step(
-            "top -n 1", [](const std::string& dir, const void*) { return verb_top(dir, 1, 1); },
-            nullptr);
+            "ps", [](const std::string& dir, const void*) { return verb_ps(dir, ""); }, nullptr);
+    }
+    // The counters of `component` that the tour is about, and how much they have grown.
+    void counters(const std::string& component) {
+        std::printf("$ tess stats %s\n", component.c_str());
+        std::fflush(stdout);
+        int ends[2];
+        if (pipe(ends) != 0) return;
+        pid_t pid = fork();
+        if (pid == 0) {
+            dup2(ends[1], 1);
+            int status = verb_stats(dir_, component);
+            std::fflush(nullptr);
+            _exit(status);
+        }
+        close(ends[1]);
+        FILE* from = fdopen(ends[0], "r");
+        char name[64];
+        unsigned long long value;
+        while (from && std::fscanf(from, "%63s %llu", name, &value) == 2) {
+            if (std::none_of(std::begin(kShown), std::end(kShown),
+                             [&](const char* s) { return std::strcmp(s, name) == 0; }))
+                continue;
+            auto old = seen_.find(name);
+            std::printf("%-22s %8llu", name, value);
+            if (old != seen_.end() && value > old->second)
+                std::printf("   (%+lld)", static_cast<long long>(value - old->second));
+            std::printf("\n");
+            seen_[name] = value;
+        }
+        if (from) std::fclose(from);
+        std::printf("...\n");
+        wait_for(pid);
     }
     int fault(const std::string& what, const std::string& name) {
         std::pair<std::string, std::string> with(what, name);
@@ -90,8 +129,11 @@ class Tour {
     }
 
   private:
+    static constexpr const char* kShown[] = {"excache_limit", "excache_lines",
+                                             "excache_remote_reads", "excache_write_backs"};
     std::string dir_;
     bool no_pause_;
+    std::map<std::string, unsigned long long> seen_;
 };
 
 } // namespace
@@ -110,23 +152,32 @@ int verb_tour(const std::string& dir, bool no_pause) {
         if (c.kind == Kind::Memory && memory.empty()) memory = c.name;
     }
     Tour tour(dir, no_pause);
+    const std::string work = "seq 60000 | sort -rn | md5sum";
     tour.say(
-        "1. Memory is elsewhere. The pComponent only caches it; here is how often it had to ask.");
-    tour.top();
-    tour.run("md5sum /bin/busybox");
+        "1. Memory is elsewhere. The pComponent only caches it, in lines of 4 KiB. What fits in "
+        "that\n"
+        "   cache stays: a sort of some 3 MiB, and no page goes to " +
+        memory + " and comes back.");
+    tour.counters(process);
+    tour.run(work);
+    tour.counters(process);
     tour.pause();
 
-    tour.say("2. Make that cache small, do the same work, and watch faults rise.");
-    tour.set(process, "excache=4M");
-    tour.run("for i in 1 2 3 4 5; do md5sum /bin/busybox; done");
-    tour.top();
+    tour.say("2. Make that cache smaller than the sort, and watch the faults rise.");
+    tour.set(process, "excache=2M");
+    tour.run(work);
+    tour.counters(process);
     tour.set(process, "excache=" + size_text(excache));
     tour.pause();
 
-    tour.say(
-        "3. Where a shell's pages live: each mapping is backed by a memory object on an "
-        "mComponent.");
-    tour.run("cat /proc/self/maps; grep -i rss /proc/self/status");
+    tour.say("3. Where a shell's pages live. Its heap and stack are one memory object, held by " +
+             memory + ";\n   RESIDENT is how much of it " + process +
+             " has in its cache just now.");
+    pid_t holder = tour.begin(
+        {"/bin/sh", "-c", "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3; :"});
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    tour.ps();
+    tour.wait_for(holder);
     tour.pause();
 
     tour.say(
@@ -148,8 +199,7 @@ int verb_tour(const std::string& dir, bool no_pause) {
     std::printf("exit status %d\n", status);
     tour.fault("start", memory);
     tour.say(
-        "That was the tour. `tess status` shows the cluster; a new shell: tess run -t -- /bin/sh "
-        "-l");
+        "That was the tour. `tess status` shows the cluster; `tess up --restart` boots it afresh.");
     return 0;
 }
 

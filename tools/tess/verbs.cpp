@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -139,6 +140,14 @@ Outcome<Reply> ask_gpm(Session& s, rpc::Opcode opcode, const Request& q,
     return *r;
 }
 
+// A path as one would type it in this folder.
+std::string from_here(const std::string& path) {
+    char here[4096];
+    if (!getcwd(here, sizeof here)) return path;
+    std::string prefix = std::string(here) + "/";
+    return path.starts_with(prefix) ? path.substr(prefix.size()) : path;
+}
+
 bool is_host_service(const std::string& n) {
     return n == "gpm" || n == "gmm" || n == "gsm" || n == "fabric";
 }
@@ -235,7 +244,11 @@ int verb_run(const std::string& dir, const RunOptions& options) {
         auto status = ask_gpm<control::StatusReply>(*open->session, schema::kStatus,
                                                     control::StatusRequest());
         if (!status) return fail(status.error()), 125;
-        std::fputs(greeting_text(*status, options.vnode, place->component).c_str(), stderr);
+        std::fputs(greeting_text(
+                       *status, options.vnode, place->component, from_here(program_invocation_name),
+                       dir.empty() || std::getenv("TESS_DIR") ? "" : " --dir " + from_here(dir))
+                       .c_str(),
+                   stderr);
     }
     return run_program(*open->session, *place, options);
 }
@@ -320,67 +333,6 @@ int verb_vnode_remove(const std::string& dir, const std::string& name) {
         return fail("no vNode called '" + name + "'; see `tess vnode list`");
     if (!r) return fail(call_problem("gpm", r.error()));
     return 0;
-}
-
-int verb_copy(const std::string& dir, const std::string& from, const std::string& to) {
-    auto remote = [](const std::string& s) { // NAME:PATH, unless the colon comes after a slash
-        size_t colon = s.find(':');
-        return colon != std::string::npos && colon > 0 && s.find('/') > colon;
-    };
-    if (remote(from) == remote(to))
-        return fail(
-            "one of the two must be in a vNode, such as main:/root/file; the other on this host");
-    bool up = remote(to);
-    const std::string& there = up ? to : from;
-    std::string here = up ? from : to, path = there.substr(there.find(':') + 1);
-    auto base_name = [](std::string s) {
-        while (s.size() > 1 && s.back() == '/')
-            s.pop_back();
-        return s.substr(s.rfind('/') + 1);
-    };
-    auto open = open_cluster(dir);
-    if (!open) return fail(open.error());
-    RunOptions run;
-    run.vnode = there.substr(0, there.find(':'));
-    run.directory = "/";
-    struct stat s;
-    bool exists = stat(here.c_str(), &s) == 0;
-    std::string landing;
-    if (up) {
-        if (!exists) return fail("cannot read " + here + ": " + std::strerror(errno));
-        if (!S_ISREG(s.st_mode)) return fail(here + " is not a file; pack folders with tar first");
-        int fd = ::open(here.c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0) return fail("cannot read " + here + ": " + std::strerror(errno));
-        dup2(fd, 0);
-        char mode[8];
-        std::snprintf(mode, sizeof mode, "%04o", s.st_mode & 07777u);
-        run.arguments = {
-            "/bin/sh",
-            "-c",
-            "[ -d \"$1\" ] && set -- \"$1/$2\" \"$2\" \"$3\"; cat >\"$1\" && chmod \"$3\" \"$1\"",
-            "tess cp",
-            path,
-            base_name(here),
-            mode};
-    } else {
-        landing = exists && S_ISDIR(s.st_mode) ? here + "/" + base_name(path) : here;
-        int fd =
-            ::open((landing + ".tess-new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (fd < 0) return fail("cannot write " + landing + ": " + std::strerror(errno));
-        dup2(fd, 1);
-        int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        dup2(null, 0);
-        run.arguments = {"/bin/cat", path};
-    }
-    auto place = place_program(*open->session, run.vnode);
-    int status = place ? run_program(*open->session, *place, run) : fail(place.error());
-    if (up) return status;
-    std::string fresh = landing + ".tess-new";
-    if (status != 0)
-        unlink(fresh.c_str());
-    else if (rename(fresh.c_str(), landing.c_str()) != 0)
-        return fail("cannot write " + landing + ": " + std::strerror(errno));
-    return status;
 }
 
 int verb_logs(const std::string& dir, const std::string& component, bool follow) {

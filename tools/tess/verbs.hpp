@@ -18,6 +18,7 @@ int verb_ps(const std::string& dir, const std::string& vnode);
 int verb_vnode_create(const std::string& dir, const std::string& name, const std::string& memory);
 int verb_vnode_list(const std::string& dir);
 int verb_vnode_remove(const std::string& dir, const std::string& name);
+// One of the two is VNODE:PATH. Folders go as tar archives, made and unpacked by tar at both ends.
 int verb_copy(const std::string& dir, const std::string& from, const std::string& to);
 int verb_logs(const std::string& dir, const std::string& component, bool follow);
 int verb_top(const std::string& dir, double seconds, unsigned rounds);

@@ -64,7 +64,7 @@ Result<void> FileHome::read_run(CachedFile& f, uint64_t first, uint64_t count) {
                         MutableBytes bytes = frames_.bytes(*frame);
                         size_t offset = i * kPageSize;
                         size_t n = r->size() > offset ? std::min(kPageSize, r->size() - offset) : 0;
-                        std::memcpy(bytes.data(), r->data() + offset, n);
+                        if (n) std::memcpy(bytes.data(), r->data() + offset, n);
                         std::memset(bytes.data() + n, 0, kPageSize - n);
                         at->second.frame = *frame;
                         counters_.pages_read++;

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/histogram.hpp"
 #include "monitors/env/frames.hpp"
 #include "monitors/env/page_mapper.hpp"
 #include "monitors/process/core/line.hpp"
@@ -141,6 +142,9 @@ class ExCache final : PageEvents, LineProbe {
     Result<void> set_limit(uint32_t lines);
     uint32_t limit() const { return limit_; }
     ExCacheCounters counters() const;
+    // Faults on private pages that waited for the owner, from the trap until the page was mapped.
+    // The address spaces record, in any thread.
+    LatencyHistogram& remote_fault_times() { return remote_fault_times_; }
 
     // After Port::poll(). Cleans ahead, retries, times out. Returns true if there is more to do
     // now.
@@ -289,6 +293,7 @@ class ExCache final : PageEvents, LineProbe {
     bool dirty_only_ = false; // what candidate() accepts
     std::vector<FetchOp> fetches_;
     ExCacheCounters counters_;
+    LatencyHistogram remote_fault_times_;
 };
 
 } // namespace tessera::pmon

@@ -139,6 +139,7 @@ Result<posix::WalkResult> RemoteFilesClient::walk(VnodeId v, const Credentials& 
     posix::WalkResult out;
     out.consumed = std::min<size_t>(r.consumed, path.size());
     out.attributes = from_wire(r.attributes);
+    out.parent = from_wire(r.parent);
     switch (static_cast<WalkStop>(r.stop)) {
         case WalkStop::Done:
             out.stop = posix::WalkResult::Stop::Done;
@@ -146,6 +147,7 @@ Result<posix::WalkResult> RemoteFilesClient::walk(VnodeId v, const Credentials& 
             break;
         case WalkStop::Symlink:
             out.stop = posix::WalkResult::Stop::Symlink;
+            out.attributes.file = out.parent; // what a relative link starts from
             out.link = text_of(Bytes(reply).subspan(sizeof r));
             break;
         case WalkStop::DotDot:
@@ -153,7 +155,6 @@ Result<posix::WalkResult> RemoteFilesClient::walk(VnodeId v, const Credentials& 
             break;
         case WalkStop::Missing:
             out.stop = posix::WalkResult::Stop::Missing;
-            out.parent = out.attributes.file;
             break;
         default:
             return std::unexpected(Error::Malformed);
@@ -321,7 +322,7 @@ Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, Mu
             return std::unexpected(r.error());
         }
         if (r->size() > h.length) return std::unexpected(Error::Malformed);
-        std::memcpy(into.data() + done, r->data(), r->size());
+        std::copy(r->begin(), r->end(), into.data() + done);
         done += r->size();
         if (r->size() < h.length) break;
     }

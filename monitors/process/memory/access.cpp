@@ -107,7 +107,11 @@ Result<void> RemoteAddressSpace::fault(UserAddress address, Protection access) {
     PageRequest r;
     r.mode = PageRequest::Mode::Map;
     if (space_) space_->faults.fetch_add(1, std::memory_order_relaxed);
-    return page(address, access, r);
+    Nanos start = kernel::Thread::now();
+    Result<void> how = page(address, access, r);
+    if (how && r.remote && !r.source)
+        context_.cache.remote_fault_times().record(kernel::Thread::now() - start);
+    return how;
 }
 
 // Calls f(page bytes from `address` on) with the line held.

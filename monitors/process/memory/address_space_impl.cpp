@@ -353,6 +353,10 @@ void RemoteAddressSpace::activate() {
     space_->mapper->activate();
 }
 
+void RemoteAddressSpace::leave() {
+    space_->mapper->leave();
+}
+
 void RemoteAddressSpace::destroy() {
     kernel::MutexGuard guard(change_);
     std::vector<CacheObject*> released;

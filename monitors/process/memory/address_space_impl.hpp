@@ -57,6 +57,7 @@ class RemoteAddressSpace final : public posix::AddressSpace {
     void for_each_mapping(Function<void(const posix::Mapping&)> visit) override;
     posix::MemoryUse use() const override;
     void activate() override;
+    void leave() override;
     void destroy() override;
 
     env::PageMapper& mapper() { return *space_->mapper; } // for the scheduler

@@ -18,6 +18,15 @@ namespace {
 
 constexpr size_t kMostBytes = 32 * 1024 - sizeof(s::ConsolePollReply);
 constexpr size_t kMostJobs = 256; // requests under way; the next one is refused with Full
+// A client that is there asks at least every few seconds, so after this silence it is dead (or gives up
+// itself, see patience in tools/tess/console.hpp): its console hangs up. A client whose program has stopped
+// has stopped too, and may stay so overnight.
+constexpr Nanos kSilence = seconds(45);
+constexpr Nanos kStoppedSilence = seconds(24 * 3600);
+// A program that writes line after line is answered in pieces of at least this much, or this far apart: each
+// answer costs both ends more than the bytes in it. What comes after a pause (an echo) goes at once.
+constexpr size_t kFullAnswer = 8 * 1024;
+constexpr Nanos kAnswerGap = milliseconds(3);
 
 // One request, from its arrival in the shard to its answer there. Owned by whoever works on it.
 struct Job {
@@ -63,6 +72,9 @@ class JobRing {
 struct Session {
     Ref<Console> console;
     std::vector<Own<Job>> parked; // polls; usually at most one
+    Nanos heard{};                // the last request about it, or the end of one that waited
+    Nanos answered{};             // the last poll
+    bool stopped = false;         // as last told
 };
 
 // Takes the next NUL-terminated string off `from`. Malformed if there is none.
@@ -131,8 +143,10 @@ struct ProcessService::State final : public RefCounted {
     Result<Session*> find(uint64_t id) {
         auto found = sessions.find(id);
         if (found == sessions.end()) return Fail(Error::NotFound);
+        found->second.heard = Thread::now();
         return &found->second;
     }
+    void close(uint64_t id);
     // The spawner.
     void spawn_loop();
 };
@@ -229,7 +243,11 @@ void ProcessService::State::serve() {
                 spawned.pop_front();
             }
             starting--;
-            if (job->outcome) sessions[job->console->id()].console = job->console;
+            if (job->outcome) {
+                Session& session = sessions[job->console->id()];
+                session.console = job->console;
+                session.heard = Thread::now();
+            }
             finish(std::move(job));
         }
         next = look_at_parked();
@@ -299,6 +317,12 @@ Result<bool> ProcessService::State::answer_poll(Session& session, Job& job, bool
     auto q = TRY(parse<s::ConsolePollRequest>(request));
     auto snapshot = TRY(session.console->poll(q.out_offset, q.error_offset, kMostBytes));
     if (!snapshot.ready && !now) return false;
+    size_t bytes = snapshot.out.size() + snapshot.error.size();
+    bool only_bytes = bytes > 0 && snapshot.state == s::ConsoleState::Running;
+    Nanos time = Thread::now();
+    if (!now && only_bytes && bytes < kFullAnswer && time - session.answered < kAnswerGap) return false;
+    session.answered = time;
+    session.stopped = snapshot.state == s::ConsoleState::Stopped;
     s::ConsolePollReply reply{};
     reply.out_length = static_cast<uint32_t>(snapshot.out.size());
     reply.error_length = static_cast<uint32_t>(snapshot.error.size());
@@ -329,21 +353,45 @@ Result<bool> ProcessService::State::park(Own<Job>& job) {
 // Answers what can be answered; returns when to look again.
 Nanos ProcessService::State::look_at_parked() {
     Nanos now = Thread::now(), next = kNever;
+    std::vector<uint64_t> silent;
     for (auto& [id, session] : sessions) {
         for (size_t i = 0; i < session.parked.size();) {
             Job& job = *session.parked[i];
             Result<bool> done = answer_poll(session, job, job.until <= now);
             if (done && !*done) {
                 next = std::min(next, job.until);
+                // Bytes may be held back until then; if there are none, looking costs little.
+                if (now - session.answered < kAnswerGap) next = std::min(next, session.answered + kAnswerGap);
                 i++;
                 continue;
             }
+            session.heard = now;
             if (!done) job.outcome = Fail(done.error());
             finish(std::move(session.parked[i]));
             session.parked.erase(session.parked.begin() + static_cast<ptrdiff_t>(i));
         }
+        if (!session.parked.empty()) continue;
+        Nanos end = session.heard + (session.stopped ? kStoppedSilence : kSilence);
+        if (end <= now) silent.push_back(id);
+        else next = std::min(next, end);
+    }
+    for (uint64_t id : silent) {
+        LOG(Info, "console", "a client has gone without a word: its console hangs up");
+        close(id);
     }
     return next;
+}
+
+void ProcessService::State::close(uint64_t id) {
+    auto found = sessions.find(id);
+    if (found == sessions.end()) return;
+    Session session = std::move(found->second);
+    sessions.erase(found);
+    for (Own<Job>& job : session.parked) {
+        job->outcome = Fail(Error::Cancelled);
+        finish(std::move(job));
+    }
+    session.console->hang_up();
 }
 
 Result<void> ProcessService::State::signal(const s::SignalRequest& q) {
@@ -355,13 +403,7 @@ Result<void> ProcessService::State::signal(const s::SignalRequest& q) {
     }
     Session* session = TRY(find(q.console));
     if (number) return session->console->signal(number);
-    Ref<Console> console = session->console;
-    for (Own<Job>& job : session->parked) {
-        job->outcome = Fail(Error::Cancelled);
-        finish(std::move(job));
-    }
-    sessions.erase(q.console);
-    console->hang_up();
+    close(q.console);
     return {};
 }
 

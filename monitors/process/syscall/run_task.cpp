@@ -1,10 +1,10 @@
 // The life of a task's thread.
-#include "base/log.hpp"
 #include "monitors/process/posix/process/lifecycle.hpp"
 #include "monitors/process/posix/signal/boundary.hpp"
 #include "monitors/process/posix/vnode/vnode.hpp"
 #include "monitors/process/syscall/dispatch.hpp"
 #include "monitors/process/syscall/table.hpp"
+#include "monitors/process/syscall/user.hpp"
 
 namespace tessera::syscalls {
 namespace {
@@ -14,11 +14,6 @@ using kernel::Thread;
 using kernel::arch::UserExit;
 using kernel::arch::UserExitReason;
 
-void set_reason(Task& t, const char* why) {
-    kernel::MutexGuard guard(t.vnode().mutex());
-    if (t.process().death_reason.empty()) t.process().death_reason = why;
-}
-
 void page_fault(Task& t, const UserExit& e) {
     Protection access = e.access == kernel::Access::Write     ? Protection::Write
                         : e.access == kernel::Access::Execute ? Protection::Execute
@@ -26,35 +21,16 @@ void page_fault(Task& t, const UserExit& e) {
     t.vnode().counters.faults++;
     Result<void> r = t.space().fault(e.address.value, access);
     if (r || r.error() == Error::Interrupted) return;
-    SignalInfo s{.number = kSigBus, .code = kBusAdrErr, .address = e.address.value};
     switch (r.error()) {
         case Error::BadAddress:
-            s.number = kSigSegv;
-            s.code = kSegvMapErr;
-            break;
+            return force_signal(
+                t, {.number = kSigSegv, .code = kSegvMapErr, .address = e.address.value});
         case Error::AccessDenied:
-            s.number = kSigSegv;
-            s.code = kSegvAccErr;
-            break;
-        case Error::NoMemory:
-            t.vnode().counters.out_of_memory_kills++;
-            LOG(Warning, "posix", "vNode %u is out of memory: killed %u (%s)", t.vnode().id().value,
-                t.process().pid().value, t.process().name.c_str());
-            set_reason(t, "out of memory: the vNode's quota is used up");
-            begin_exit_group(t.process(), kSigKill);
-            return;
-        case Error::Lost:
-        case Error::Dead:
-            set_reason(t, "memory lost: the component that held it is gone");
-            break;
-        case Error::Io:
-        case Error::Timeout:
-            set_reason(t, "memory could not be fetched");
-            break;
+            return force_signal(
+                t, {.number = kSigSegv, .code = kSegvAccErr, .address = e.address.value});
         default:
-            break;
+            return page_unavailable(t, e.address.value, r.error());
     }
-    force_signal(t, s);
 }
 
 void exception(Task& t, const UserExit& e) {

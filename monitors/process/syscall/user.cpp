@@ -1,28 +1,58 @@
 #include "monitors/process/syscall/user.hpp"
 
+#include "base/log.hpp"
+#include "monitors/process/posix/process/lifecycle.hpp"
 #include "monitors/process/posix/signal/boundary.hpp"
 
 namespace tessera::syscalls {
 namespace {
 
-Result<void> lost_is_bus(Task& t, UserAddress at, Result<void> r) {
+void set_reason(Task& t, const char* why) {
+    MutexGuard guard(t.vnode().mutex());
+    if (t.process().death_reason.empty()) t.process().death_reason = why;
+}
+
+Result<void> copied(Task& t, UserAddress at, Result<void> r) {
     if (r || r.error() == Error::BadAddress || r.error() == Error::Interrupted) return r;
-    force_signal(t, {.number = kSigBus, .code = kBusAdrErr, .address = at});
+    page_unavailable(t, at, r.error());
     return Fail(Error::BadAddress);
 }
 
 } // namespace
 
+void page_unavailable(Task& t, UserAddress at, Error why) {
+    switch (why) {
+        case Error::NoMemory:
+            t.vnode().counters.out_of_memory_kills++;
+            LOG(Warning, "posix", "vNode %u is out of memory: killed %u (%s)", t.vnode().id().value,
+                t.process().pid().value, t.process().name.c_str());
+            set_reason(t, "out of memory: the vNode's quota is used up");
+            begin_exit_group(t.process(), kSigKill);
+            return;
+        case Error::Lost:
+        case Error::Dead:
+            set_reason(t, "memory lost: the component that held it is gone");
+            break;
+        case Error::Io:
+        case Error::Timeout:
+            set_reason(t, "memory could not be fetched");
+            break;
+        default:
+            break;
+    }
+    force_signal(t, {.number = kSigBus, .code = kBusAdrErr, .address = at});
+}
+
 Result<void> copy_in(Task& t, UserAddress from, MutableBytes to) {
     if (to.empty()) return {};
     if (from >= kUserEnd || to.size() > kUserEnd - from) return Fail(Error::BadAddress);
-    return lost_is_bus(t, from, t.space().read(from, to));
+    return copied(t, from, t.space().read(from, to));
 }
 
 Result<void> copy_out(Task& t, UserAddress to, Bytes from) {
     if (from.empty()) return {};
     if (to >= kUserEnd || from.size() > kUserEnd - to) return Fail(Error::BadAddress);
-    return lost_is_bus(t, to, t.space().write(to, from));
+    return copied(t, to, t.space().write(to, from));
 }
 
 Result<std::string> fetch_path(Task& t, UserAddress from) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -51,7 +52,7 @@ class ExtentMap {
                   static_cast<uint32_t>(count));
             first.count = static_cast<uint32_t>(from - first.file_block);
             blocks_ -= count;
-            extents_.insert(extents_.begin() + static_cast<ptrdiff_t>(i) + 1, tail);
+            extents_.insert(extents_.begin() + static_cast<std::ptrdiff_t>(i) + 1, tail);
             return;
         }
         if (first.file_block < from) {
@@ -75,8 +76,8 @@ class ExtentMap {
             e.disk_block += cut;
             e.count -= cut;
         }
-        extents_.erase(extents_.begin() + static_cast<ptrdiff_t>(i),
-                       extents_.begin() + static_cast<ptrdiff_t>(last));
+        extents_.erase(extents_.begin() + static_cast<std::ptrdiff_t>(i),
+                       extents_.begin() + static_cast<std::ptrdiff_t>(last));
     }
 
     // The range must be unmapped.
@@ -90,7 +91,7 @@ class ExtentMap {
         bool right = i < extents_.size() && continues(e, extents_[i]);
         if (left && right) {
             extents_[i - 1].count += e.count + extents_[i].count;
-            extents_.erase(extents_.begin() + static_cast<ptrdiff_t>(i));
+            extents_.erase(extents_.begin() + static_cast<std::ptrdiff_t>(i));
         } else if (left) {
             extents_[i - 1].count += e.count;
         } else if (right) {
@@ -98,7 +99,7 @@ class ExtentMap {
             extents_[i].disk_block = e.disk_block;
             extents_[i].count += e.count;
         } else {
-            extents_.insert(extents_.begin() + static_cast<ptrdiff_t>(i), e);
+            extents_.insert(extents_.begin() + static_cast<std::ptrdiff_t>(i), e);
         }
     }
 

@@ -133,6 +133,7 @@ void Service::walk(Operation& op) {
             auto h = op.head<schema::FileWalk>();
             schema::FileWalkReply reply;
             reply.attributes = to_wire(r.attributes, home_active(r.attributes.object));
+            reply.parent = to_wire(r.parent);
             reply.consumed = static_cast<uint32_t>(op.text().size() - r.rest.size());
             std::string_view link;
             auto stop = schema::WalkStop::Done;

@@ -6,6 +6,7 @@
 #include "base/endian.hpp"
 #include "base/format.hpp"
 #include "base/function.hpp"
+#include "base/histogram.hpp"
 #include "base/list.hpp"
 #include "base/pool.hpp"
 #include "base/ref.hpp"
@@ -21,6 +22,53 @@ TEST(Crc32, MatchesThePublishedCheckValue) {
     uint32_t split = crc32_update(kCrc32Seed, bytes_of(std::string_view(long_text).substr(0, 333)));
     split = crc32_update(split, bytes_of(std::string_view(long_text).substr(333)));
     EXPECT_EQ(crc32_finish(split), crc32(bytes_of(long_text)));
+}
+
+TEST(Crc32, IsTheSameHoweverLongAndHoweverAligned) {
+    std::string data(5000, 0);
+    uint32_t x = 1;
+    for (char& c : data)
+        c = static_cast<char>((x = x * 1664525 + 1013904223) >> 24);
+    auto bit_by_bit = [](uint32_t c, std::string_view s) {
+        for (char byte : s) {
+            c ^= static_cast<uint8_t>(byte);
+            for (int i = 0; i < 8; i++)
+                c = (c & 1) ? (c >> 1) ^ 0xedb88320u : c >> 1;
+        }
+        return c;
+    };
+    for (size_t size : {0, 1, 7, 8, 47, 48, 255, 256, 257, 263, 264, 300, 1024, 1031, 4096, 4991})
+        for (size_t at : {0, 1, 4, 9}) {
+            std::string_view part = std::string_view(data).substr(at, size);
+            for (uint32_t seed : {kCrc32Seed, 0u, 0x12345678u})
+                EXPECT_EQ(crc32_update(seed, bytes_of(part)), bit_by_bit(seed, part)) << size << at;
+        }
+}
+
+TEST(LatencyHistogram, PercentilesAreWithinThreePercent) {
+    LatencyHistogram h;
+    EXPECT_EQ(h.percentile(500), Nanos{});
+    for (int64_t n = 1; n <= 10'000; n++)
+        h.record(microseconds(n));
+    EXPECT_EQ(h.count(), 10'000u);
+    for (unsigned permille : {1u, 250u, 500u, 990u, 1000u}) {
+        int64_t exact = 10'000 * permille, got = h.percentile(permille).value;
+        EXPECT_NEAR(static_cast<double>(got), static_cast<double>(exact), exact * 0.032)
+            << permille;
+    }
+    h.clear();
+    EXPECT_EQ(h.count(), 0u);
+}
+
+TEST(LatencyHistogram, TakesEveryValue) {
+    LatencyHistogram h;
+    for (int64_t v :
+         {INT64_MIN, int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{15}, int64_t{16}, INT64_MAX})
+        h.record({v});
+    EXPECT_EQ(h.count(), 7u);
+    EXPECT_EQ(h.percentile(1), Nanos{0});
+    EXPECT_EQ(h.percentile(700), Nanos{15});
+    EXPECT_GT(h.percentile(1000).value, INT64_MAX / 100 * 96);
 }
 
 TEST(Endian, StoresTheStatedOrder) {
@@ -134,7 +182,8 @@ Result<int> quarter(int v) {
 TEST(Result, TryReturnsTheFirstError) {
     EXPECT_EQ(*quarter(12), 3);
     EXPECT_EQ(quarter(6).error(), Error::InvalidArgument);
-    for (int e = 1; e <= 47; e++) EXPECT_NE(describe(static_cast<Error>(e)), "unknown error") << e;
+    for (int e = 1; e <= 47; e++)
+        EXPECT_NE(describe(static_cast<Error>(e)), "unknown error") << e;
 }
 
 } // namespace

@@ -43,6 +43,7 @@ class TracedSpace final : public AddressSpace {
     void for_each_mapping(Function<void(const Mapping&)> visit) override;
     MemoryUse use() const override { return {}; }
     void activate() override {}
+    void leave() override {}
     void destroy() override;
 
     static size_t live(); // processes

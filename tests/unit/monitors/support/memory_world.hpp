@@ -83,6 +83,7 @@ class FakeMapper final : public env::PageMapper {
         return std::exchange(table.at(page).accessed, false);
     }
     void activate() override {}
+    void leave() override {}
 
     std::map<uint64_t, Entry> table;
 };
