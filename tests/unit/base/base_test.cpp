@@ -24,6 +24,27 @@ TEST(Crc32, MatchesThePublishedCheckValue) {
     EXPECT_EQ(crc32_finish(split), crc32(bytes_of(long_text)));
 }
 
+TEST(Crc32, IsTheSameHoweverLongAndHoweverAligned) {
+    std::string data(5000, 0);
+    uint32_t x = 1;
+    for (char& c : data)
+        c = static_cast<char>((x = x * 1664525 + 1013904223) >> 24);
+    auto bit_by_bit = [](uint32_t c, std::string_view s) {
+        for (char byte : s) {
+            c ^= static_cast<uint8_t>(byte);
+            for (int i = 0; i < 8; i++)
+                c = (c & 1) ? (c >> 1) ^ 0xedb88320u : c >> 1;
+        }
+        return c;
+    };
+    for (size_t size : {0, 1, 7, 8, 47, 48, 255, 256, 257, 263, 264, 300, 1024, 1031, 4096, 4991})
+        for (size_t at : {0, 1, 4, 9}) {
+            std::string_view part = std::string_view(data).substr(at, size);
+            for (uint32_t seed : {kCrc32Seed, 0u, 0x12345678u})
+                EXPECT_EQ(crc32_update(seed, bytes_of(part)), bit_by_bit(seed, part)) << size << at;
+        }
+}
+
 TEST(LatencyHistogram, PercentilesAreWithinThreePercent) {
     LatencyHistogram h;
     EXPECT_EQ(h.percentile(500), Nanos{});
