@@ -27,23 +27,19 @@ namespace {
 // Kept for kernel objects: page tables, stacks, descriptors, RPC buffers.
 constexpr uint64_t kKernelShare = mib(48) / kPageSize;
 
-// The random numbers of threads: a generator of their own, under a lock.
+// The random numbers of threads (AT_RANDOM, getrandom, /dev/urandom): a fast generator of their own,
+// under a lock.
 class ThreadRandom final : public Random {
   public:
-    explicit ThreadRandom(Random& seed)
-        : generator_([&] {
-              std::byte bytes[cluster::Csprng::kMinSeed];
-              seed.fill(bytes);
-              return cluster::Csprng(Bytes(bytes));
-          }()) {}
+    explicit ThreadRandom(kernel::EntropyPool pool) : pool_(std::move(pool)) {}
     uint64_t next() override {
         kernel::SpinGuard guard(lock_);
-        return generator_.next();
+        return pool_.next();
     }
 
   private:
     kernel::Spinlock lock_;
-    cluster::Csprng generator_;
+    kernel::EntropyPool pool_;
 };
 
 class ProcessRole final : public RoleMonitor,
@@ -261,7 +257,7 @@ class ProcessRole final : public RoleMonitor,
           frames_(kernel::frame_stats().free > kKernelShare
                       ? kernel::frame_stats().free - kKernelShare
                       : 0),
-          thread_random_(c.random()),
+          thread_random_(c.devices().entropy.fork()),
           caller_(c.shard(), c.node(), c.clock()),
           files_(caller_) {
         files_.on_changed([this](VnodeId v, posix::FileRef f, uint64_t offset, Bytes data) {

@@ -2,7 +2,6 @@
 import os
 import signal
 import subprocess
-import time
 
 from harness import TOP, Terminal, check, equal, test
 
@@ -73,28 +72,73 @@ def large_streams_pass_unchanged(tess):
 @test()
 def a_terminal_edits_lines_interrupts_and_stops(tess):
     t = Terminal(tess, "/bin/sh", "-l", rows=31, columns=97)
-    t.expect(r"[#$] $")
+    t.expect(r"[#$] (\x1b\[6n)?$")
     t.send("stty size\r")
     t.expect(r"31 97")
     t.send("ecko\x7f\x7f\x7fcho ed''ited\r")
     t.expect(r"\nedited")
-    t.send("sleep 100\r")
-    time.sleep(1)
+    wait = "sh -c 'echo wait''ing; exec sleep 100'\r"
+    t.send(wait)
+    t.expect(r"waiting")
     t.send("\x03")
-    t.expect(r"[#$] $")
-    t.send("echo $?\r")
-    t.expect(r"130")
-    t.send("sleep 100\r")
-    time.sleep(1)
+    t.expect(r"[#$] (\x1b\[6n)?$")
+    t.send("echo status $?\r")
+    t.expect(r"\nstatus 130")
+    t.send(wait)
+    t.expect(r"waiting")
     t.send("\x1a")
     t.expect(r"Stopped")
-    t.send("jobs; kill %1; wait; echo over''\r")
-    t.expect(r"\nover")
+    t.send("jobs; echo after''wards\r")
+    t.expect(r"\[1\].*Stopped[\s\S]*\nafterwards")
+    t.send("bg; jobs; echo in_the''_back\r")
+    t.expect(r"\[1\].*Running[\s\S]*\nin_the_back")
+    t.send("fg\r")
+    t.expect(r"exec sleep 100.\r?\n")
+    t.send("\x03")
+    t.expect(r"[#$] (\x1b\[6n)?$")
+    t.send("echo status $?; jobs; echo over''\r")
+    t.expect(r"\nstatus 130\r?\nover")
     t.resize(40, 120)
     t.send("stty size\r")
     t.expect(r"40 120")
     t.send("exit 4\r")
     equal(t.finish(), 4, "exit status of the shell")
+
+
+@test()
+def vi_edits_a_file_on_a_terminal(tess):
+    tess.sh_ok("printf 'one\\ntwo\\nthree\\n' >/tmp/vi")
+    t = Terminal(tess, "/bin/vi", "/tmp/vi")
+    t.expect(r"three")
+    t.send("jddGofour\x1b")
+    t.expect(r"four")
+    t.send("1Gxu/hre\r:%s/four/4/\r:wq\r")
+    equal(t.finish(), 0, "exit status of vi")
+    equal(tess.sh_ok("cat /tmp/vi"), "one\nthree\n4\n", "file")
+
+
+@test()
+def less_and_more_show_pages(tess):
+    tess.sh_ok("seq 100 >/tmp/pages")
+    t = Terminal(tess, "/bin/less", "/tmp/pages", rows=12)
+    t.expect(r"\b11\b")
+    check("12" not in t.text.replace("\x1b[", ""), f"more than a page: {t.text!r}")
+    t.send(" ")
+    t.expect(r"\b22\b")
+    t.send("G")
+    t.expect(r"\b100\b")
+    t.send("g")
+    t.expect(r"\b1\b")
+    t.send("/^57\r")
+    t.expect(r"\b57\b")
+    t.send("q")
+    equal(t.finish(), 0, "exit status of less")
+    t = Terminal(tess, "/bin/more", "/tmp/pages", rows=12)
+    t.expect(r"--More--")
+    t.send(" ")
+    t.expect(r"\b20\b")
+    t.send("q")
+    equal(t.finish(), 0, "exit status of more")
 
 
 @test()
@@ -111,6 +155,50 @@ def copies_go_both_ways(tess):
         check(a.read() == b.read(), "the file came back changed")
     r = tess("cp", "main:/nothing", here + ".x")
     check(r.returncode != 0 and not os.path.exists(here + ".x"), r.stderr)
+
+
+@test()
+def folders_are_copied_too(tess):
+    top = tess.parent + "/folder"
+    os.makedirs(top + "/a/empty")
+    with open(top + "/a/file", "wb") as f:
+        f.write(os.urandom(50_000))
+    os.symlink("file", top + "/a/link")
+    tess.ok("cp", top, "main:/tmp")
+    equal(tess.sh_ok("cd /tmp/folder; find . | sort | xargs; readlink a/link"),
+          ". ./a ./a/empty ./a/file ./a/link\nfile\n", "the folder in the vNode")
+    tess.ok("cp", "main:/tmp/folder", top + ".back")
+    r = subprocess.run(["diff", "-r", top, top + ".back"], capture_output=True, text=True)
+    equal((r.returncode, r.stdout), (0, ""), "differences of the folder that came back")
+    check(tess("cp", top, "main:/tmp/no/such/place").returncode != 0, "copied into a folder that is not there")
+
+
+def processes_in_the_vnode(tess):
+    return [line.split()[-1] for line in tess.ok("ps").splitlines()[1:]]
+
+
+@test()
+def a_reader_that_goes_away_ends_the_program(tess):
+    run = tess.popen("run", "--", "yes", stdout=subprocess.PIPE)
+    equal(run.stdout.readline(), b"y\n", "first line")
+    run.stdout.close()
+    equal(run.wait(20), 141, "exit status, as of SIGPIPE")
+    check("yes" not in processes_in_the_vnode(tess), "yes is still there")
+
+
+@test(limit=90)
+def a_killed_client_takes_its_program_along(tess):
+    run = tess.popen("run", "--", "/bin/sh", "-c", "echo on; sleep 1000; :", stdout=subprocess.PIPE)
+    equal(run.stdout.readline(), b"on\n", "first line")
+    end = time.monotonic() + 10
+    while "sleep" not in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, "the program does not get to its sleep")
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 60
+    while "sleep" in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, "the program of a dead client lives on after 60 s")
+        time.sleep(1)
 
 
 @test(limit=200)

@@ -26,6 +26,7 @@ Answer sys_fdatasync(Task&, int fd);
 Answer sys_sync(Task&);
 Answer sys_syncfs(Task&, int fd);
 Answer sys_ftruncate(Task&, int fd, int64_t length);
+Answer sys_fallocate(Task&, int fd, int mode, int64_t offset, int64_t length);
 Answer sys_fadvise64(Task&, int fd, int64_t offset, int64_t length, int advice);
 Answer sys_getdents64(Task&, int fd, UserAddress to, uint32_t length);
 // descriptors.cpp
@@ -117,6 +118,9 @@ Answer sys_sched_yield(Task&);
 Answer sys_sched_getaffinity(Task&, int pid, uint32_t length, UserAddress to);
 Answer sys_getpriority(Task&, int which, int who);
 Answer sys_setpriority(Task&, int which, int who, int nice);
+Answer sys_ioprio_get(Task&, int which, int who);
+Answer sys_ioprio_set(Task&, int which, int who, int priority);
+Answer sys_sched_setaffinity(Task&, int who, uint32_t length, UserAddress mask);
 // ids.cpp
 Answer sys_getuid(Task&);
 Answer sys_geteuid(Task&);

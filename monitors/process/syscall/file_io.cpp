@@ -204,6 +204,13 @@ Answer sys_ftruncate(Task& t, int fd, int64_t length) {
     return 0;
 }
 
+// No space is set aside: the C library then writes to every block of the range instead.
+Answer sys_fallocate(Task& t, int fd, int, int64_t, int64_t) {
+    Ref<Description> d = TRY(descriptor(t, fd));
+    if (!d->writable()) return Fail(Error::BadHandle);
+    return Fail(Error::Unsupported);
+}
+
 Answer sys_fadvise64(Task& t, int fd, int64_t, int64_t, int advice) {
     Ref<Description> d = TRY(descriptor(t, fd));
     if (!d->bulk()) return Fail(Error::NotSeekable);

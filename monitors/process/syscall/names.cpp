@@ -181,9 +181,11 @@ Answer sys_chroot(Task& t, UserAddress path) {
 
 Answer sys_getcwd(Task& t, UserAddress to, uint64_t length) {
     std::string path;
+    Location here;
     {
         MutexGuard guard(t.vnode().mutex());
-        path = t.process().cwd.path;
+        here = t.process().cwd;
+        path = here.path;
         const std::string& root = t.process().root.path;
         if (root != "/") { // seen from inside a chroot
             if (path == root)
@@ -195,6 +197,9 @@ Answer sys_getcwd(Task& t, UserAddress to, uint64_t length) {
         }
     }
     if (path.size() + 1 > length) return Fail(Error::Range);
+    Result<Attributes> now = here.fs->attributes(here.file);
+    bool removed = now ? now->links == 0 : now.error() == Error::Stale;
+    if (removed) return Fail(Error::NotFound);
     TRY(copy_out(t, to, Bytes(reinterpret_cast<const std::byte*>(path.c_str()), path.size() + 1)));
     return static_cast<long>(path.size() + 1);
 }

@@ -229,7 +229,7 @@ Answer sys_arch_prctl(Task& t, int code, uint64_t address) {
     }
 }
 
-Answer sys_prctl(Task& t, int option, uint64_t a, uint64_t, uint64_t, uint64_t) {
+Answer sys_prctl(Task& t, int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     Process& p = t.process();
     switch (option) {
         case 1: // PR_SET_PDEATHSIG
@@ -264,6 +264,13 @@ Answer sys_prctl(Task& t, int option, uint64_t a, uint64_t, uint64_t, uint64_t) 
             TRY(put(t, a, name));
             return 0;
         }
+        case 38: // PR_SET_NO_NEW_PRIVS
+            if (a != 1 || b || c || d) return Fail(Error::InvalidArgument);
+            p.no_new_privileges = true;
+            return 0;
+        case 39:
+            if (a || b || c || d) return Fail(Error::InvalidArgument);
+            return p.no_new_privileges;
         default:
             return Fail(Error::InvalidArgument);
     }
@@ -310,14 +317,6 @@ Answer sys_sched_yield(Task&) {
     return 0;
 }
 
-Answer sys_sched_getaffinity(Task& t, int, uint32_t length, UserAddress to) {
-    if (length < 8 || length % 8) return Fail(Error::InvalidArgument);
-    unsigned cpus = t.vnode().services().machine.info().cpus;
-    uint64_t mask = cpus >= 64 ? ~0ull : (1ull << cpus) - 1;
-    TRY(put(t, to, mask));
-    return 8;
-}
-
 namespace {
 
 template <typename F>
@@ -342,6 +341,27 @@ Result<void> each_of(Task& t, int which, int who, F&& f) {
 
 } // namespace
 
+// Threads are not bound to processors: what would bind one is refused, what leaves it all of them
+// is not.
+Answer sys_sched_setaffinity(Task& t, int who, uint32_t length, UserAddress from) {
+    if (length == 0) return Fail(Error::InvalidArgument);
+    uint64_t mask = 0;
+    TRY(copy_in(t, from, std::as_writable_bytes(std::span(&mask, 1)).first(std::min(length, 8u))));
+    unsigned cpus = t.vnode().services().machine.info().cpus;
+    uint64_t all = cpus >= 64 ? ~0ull : (1ull << cpus) - 1;
+    TRY(each_of(t, 0, who, [](Process&) {}));
+    if ((mask & all) != all) return Fail(Error::InvalidArgument);
+    return 0;
+}
+
+Answer sys_sched_getaffinity(Task& t, int, uint32_t length, UserAddress to) {
+    if (length < 8 || length % 8) return Fail(Error::InvalidArgument);
+    unsigned cpus = t.vnode().services().machine.info().cpus;
+    uint64_t mask = cpus >= 64 ? ~0ull : (1ull << cpus) - 1;
+    TRY(put(t, to, mask));
+    return 8;
+}
+
 Answer sys_getpriority(Task& t, int which, int who) {
     int best = 19;
     TRY(each_of(t, which, who, [&](Process& p) { best = std::min(best, p.nice); }));
@@ -362,6 +382,30 @@ Answer sys_setpriority(Task& t, int which, int who, int nice) {
     }));
     if (denied) return Fail(Error::NotPermitted);
     if (refused) return Fail(Error::AccessDenied);
+    return 0;
+}
+
+// Linux counts these kinds from 1: a process, a group, a user.
+Answer sys_ioprio_get(Task& t, int which, int who) {
+    int best = 0;
+    TRY(each_of(t, which - 1, who, [&](Process& p) { best = std::max(best, p.io_priority); }));
+    return best;
+}
+
+Answer sys_ioprio_set(Task& t, int which, int who, int priority) {
+    int kind = priority >> 13, level = priority & 0x1fff;
+    if (kind < 0 || kind > 3 || level > 7 || (kind == 0 && level != 0))
+        return Fail(Error::InvalidArgument);
+    const Identities& me = t.process().ids;
+    if (kind == 1 && me.euid != 0) return Fail(Error::NotPermitted);
+    bool denied = false;
+    TRY(each_of(t, which - 1, who, [&](Process& p) {
+        if (me.euid != 0 && me.euid != p.ids.ruid)
+            denied = true;
+        else
+            p.io_priority = priority;
+    }));
+    if (denied) return Fail(Error::NotPermitted);
     return 0;
 }
 

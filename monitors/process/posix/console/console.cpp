@@ -131,11 +131,13 @@ Result<void> Console::signal(int signal) {
 }
 
 void Console::hang_up() {
+    hung_up_ = true;
     if (terminal_) return terminal_->hang_up();
     input_->end();
     out_->end();
     error_->end();
     (void)signal(kSigHup);
+    (void)signal(kSigCont);
 }
 
 } // namespace tessera::posix

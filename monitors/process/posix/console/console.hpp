@@ -6,6 +6,8 @@
 // it and with locks held, whenever a poll would now answer something new: it must only post.
 #pragma once
 
+#include <atomic>
+
 #include "monitors/process/posix/stream/byte_stream.hpp"
 #include "monitors/process/posix/tty/tty.hpp"
 #include "net/schema/process.hpp"
@@ -42,7 +44,9 @@ class Console final : public RefCounted {
     Result<uint64_t> input(uint64_t offset, Bytes data, bool end);
     Result<void> resize(uint16_t rows, uint16_t columns); // NotTty
     Result<void> signal(int signal); // to the foreground group, or the program's group
-    void hang_up();                  // SIGHUP; the console is about to be forgotten
+    void hang_up();                  // SIGHUP, SIGCONT; the console is about to be forgotten
+    // False: somebody outside is there who continues what has stopped, as a shell would.
+    bool hung_up() const { return hung_up_; }
 
     // Descriptors 0, 1, 2 of the program.
     std::array<Ref<Description>, 3> open_descriptors();
@@ -64,6 +68,7 @@ class Console final : public RefCounted {
     uint8_t code_ = 0;
     std::string reason_;
     uint64_t taken_ = 0;
+    std::atomic<bool> hung_up_{false};
     bool input_ended_ = false;
 };
 

@@ -266,8 +266,9 @@ Result<void> execute_file(Task& t, Resolved file, const std::string& name,
 
     Identities ids = p.ids;
     bool secure = false;
-    if (program.attributes.mode & 04000) ids.euid = program.attributes.uid;
-    if ((program.attributes.mode & 02010) == 02010) ids.egid = program.attributes.gid;
+    uint16_t mode = p.no_new_privileges ? 0 : program.attributes.mode;
+    if (mode & 04000) ids.euid = program.attributes.uid;
+    if ((mode & 02010) == 02010) ids.egid = program.attributes.gid;
     secure = ids.euid != ids.ruid || ids.egid != ids.rgid;
     ids.suid = ids.euid;
     ids.sgid = ids.egid;

@@ -59,6 +59,7 @@ constexpr Entry kEntries[] = {
     {kPidDir, "smaps", kPidSmaps, kReg},
     {kPidDir, "mounts", kPidMounts, kReg},
     {kPidDir, "mountinfo", kPidMountinfo, kReg},
+    {kPidDir, "loginuid", kPidLoginuid, kReg},
     {kPidDir, "limits", kPidLimits, kReg},
     {kPidDir, "exe", kPidExe, kLnk},
     {kPidDir, "cwd", kPidCwd, kLnk},

@@ -95,6 +95,7 @@ enum ProcKind : uint16_t {
     kPidStatm,
     kPidCmdline,
     kPidComm,
+    kPidLoginuid,
     kPidEnviron,
     kPidMaps,
     kPidSmaps,

@@ -349,6 +349,8 @@ Result<std::string> proc_process_text(Process& p, uint16_t kind) {
         }
         case kPidComm:
             return p.name + "\n";
+        case kPidLoginuid: // nobody logged in
+            return std::string("4294967295");
         case kPidLimits: {
             static constexpr struct {
                 unsigned which;

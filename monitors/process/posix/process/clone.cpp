@@ -41,11 +41,13 @@ void inherit(Process& child, Process& parent) {
     child.limits = parent.limits;
     child.umask = parent.umask;
     child.nice = parent.nice;
+    child.io_priority = parent.io_priority;
     child.actions = parent.actions;
     child.no_child_zombies = parent.no_child_zombies;
     child.stack_top = parent.stack_top;
     child.personality = parent.personality;
     child.dumpable = parent.dumpable;
+    child.no_new_privileges = parent.no_new_privileges;
     child.group = parent.group;
     child.group->members++;
 }

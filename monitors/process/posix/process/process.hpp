@@ -155,6 +155,7 @@ class Process final : public Object {
     std::array<Limit, kLimitCount> limits;
     uint32_t umask = 022;
     int nice = 0;
+    int io_priority = 0; // class << 13 | level, as ioprio_set gave it; nothing here queues by it
     int exit_signal = kSigChild;
     Nanos started{};
     Nanos alarm_at = kNever; // ITIMER_REAL
@@ -172,6 +173,7 @@ class Process final : public Object {
     uint32_t personality = 0;
     uint64_t parent_death_signal = 0;
     bool dumpable = true;
+    bool no_new_privileges = false; // exec then ignores set-id bits; never taken back
 
     Times times(); // (V)
 
