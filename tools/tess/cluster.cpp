@@ -84,9 +84,6 @@ Outcome<std::string> key_text(const Paths& p) {
     return text;
 }
 
-// A disk starts with the default root for so many vNodes (GPM numbers them from 1); later ones
-// start empty.
-constexpr unsigned kFilledRoots = 8;
 
 Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installation& i) {
     if (access(p.disk(c.name).c_str(), F_OK) == 0) return {};
