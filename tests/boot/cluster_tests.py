@@ -159,8 +159,9 @@ def files_are_there_after_down_and_up(tess):
 def managers_may_be_killed_and_started_while_a_script_runs(tess):
     tess.up()
     p = tess.popen("run", "--", "/bin/sh", "-c",
-                   "i=0; while [ $i -lt 200 ]; do /bin/true || exit 9; i=$((i+1)); echo $i >/tmp/f$i; done; echo done $i",
+                   "echo started; i=0; while [ $i -lt 200 ]; do /bin/true || exit 9; i=$((i+1)); echo $i >/tmp/f$i; done; echo done $i",
                    stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    equal(p.stdout.readline(), b"started\n", "first line")
     for name in ("gmm", "gsm", "gpm"):
         tess.ok("kill", name)
     out, error = p.communicate(timeout=200)
