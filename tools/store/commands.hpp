@@ -14,7 +14,7 @@ struct BuildOptions {
     std::string directory; // one of these two, or none: an empty root
     std::string tar;
     VnodeId vnode{1};
-    uint32_t vnodes = 1; // so many roots with the same files: vnode and the ids after it
+    bool also_template = false; // the same again as what new vNodes start with
     bool replace = false;
 };
 

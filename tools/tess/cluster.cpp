@@ -84,19 +84,16 @@ Outcome<std::string> key_text(const Paths& p) {
     return text;
 }
 
-// A disk starts with the default root for so many vNodes (GPM numbers them from 1); later ones
-// start empty.
-constexpr unsigned kFilledRoots = 8;
 
 Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installation& i) {
     if (access(p.disk(c.name).c_str(), F_OK) == 0) return {};
     std::string fresh = p.disk(c.name) + ".new";
     std::error_code e;
     fs::remove(fresh, e);
-    auto made = run_and_wait(
-        {i.bin + "/tessera-store", "build", fresh, "--size", std::to_string(c.disk), "--from-tar",
-         i.share + "/root.tar", "--vnodes", std::to_string(kFilledRoots), "--force"},
-        milliseconds(60'000));
+    auto made =
+        run_and_wait({i.bin + "/tessera-store", "build", fresh, "--size", std::to_string(c.disk),
+                      "--from-tar", i.share + "/root.tar", "--template", "--force"},
+                     milliseconds(60'000));
     if (!made) return Trouble("cannot make the disk of " + c.name + ": " + made.error());
     fs::rename(fresh, p.disk(c.name), e);
     if (e) return Trouble("cannot make the disk of " + c.name + ": " + e.message());
