@@ -361,6 +361,7 @@ class Console {
                         [](Result<Bytes>) {});
         }
         if (++signals_seen_ > 3 && (s == SIGINT || s == SIGTERM)) { // it does not react: leave it
+            raw_.restore();
             say("giving up on " + options_.arguments[0]);
             status_ = 128 + s;
             done_ = true;
@@ -436,6 +437,7 @@ class Console {
 
     void lose(const std::string& why) {
         if (!ended_) {
+            raw_.restore(); // or the line would not end where it should
             say("lost the program: " + why);
             status_ = kOwnTrouble;
         }
