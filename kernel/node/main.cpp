@@ -12,10 +12,14 @@ constexpr const char* kVersion = "0.1";
 Result<void> run() {
     Own<node::Component> c = TRY(node::Component::create());
     switch (c->settings().role) {
-        case rpc::NodeKind::Process: return node::run_process_role(*c);
-        case rpc::NodeKind::Memory: return node::run_memory_role(*c);
-        case rpc::NodeKind::Storage: return node::run_storage_role(*c);
-        default: return std::unexpected(Error::InvalidArgument);
+        case rpc::NodeKind::Process:
+            return node::run_process_role(*c);
+        case rpc::NodeKind::Memory:
+            return node::run_memory_role(*c);
+        case rpc::NodeKind::Storage:
+            return node::run_storage_role(*c);
+        default:
+            return std::unexpected(Error::InvalidArgument);
     }
 }
 

@@ -96,7 +96,9 @@ class ProcessRole final : public RoleMonitor,
             if (m.pid_count && m.pid_first != known->second.mount.pid_first && known->second.vnode)
                 known->second.vnode->lease_pids(m.pid_first, m.pid_count);
             known->second.mount = m;
-            return done({});
+            if (known->second.vnode) return done({});
+            // Asked again while it is under way: nothing can run there before it is done.
+            return known->second.waiting.push_back(std::move(done));
         }
         mounts_[m.vnode.id].mount = m;
         auto job = make_ref<MountJob>(m, std::move(done));
@@ -235,6 +237,7 @@ class ProcessRole final : public RoleMonitor,
     struct Mounted {
         cluster::Mount mount;
         Own<posix::Vnode> vnode; // none while the mount is under way
+        std::vector<cluster::Done> waiting;
     };
     struct Patch final : RefCounted {
         std::vector<std::byte> data;
@@ -281,6 +284,8 @@ class ProcessRole final : public RoleMonitor,
         kernel::Event taken;
         while (!component_.shard().post([this, &job, &taken] {
             auto at = mounts_.find(job.mount.vnode.id);
+            std::vector<cluster::Done> waiting;
+            if (at != mounts_.end()) waiting = std::exchange(at->second.waiting, {});
             if (job.outcome && at != mounts_.end()) {
                 at->second.vnode = std::move(job.vnode);
                 kernel::SpinGuard guard(vnodes_lock_);
@@ -289,6 +294,8 @@ class ProcessRole final : public RoleMonitor,
                 mounts_.erase(at);
             }
             job.done(job.outcome);
+            for (cluster::Done& done : waiting)
+                done(job.outcome);
             taken.signal();
         }))
             kernel::Thread::yield();

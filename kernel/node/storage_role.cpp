@@ -43,12 +43,8 @@ class StorageRole final : public RoleMonitor {
             });
             return;
         }
-        store_->find_root(vnode, [this, vnode, done = std::move(done)](auto found) mutable {
-            if (found) return done({});
-            if (found.error() != Error::NotFound) return done(std::unexpected(found.error()));
-            store_->create_root({}, vnode, 0, 0755, [done = std::move(done)](auto made) mutable {
-                done(made ? Result<void>{} : std::unexpected(made.error()));
-            });
+        service_->roots().ensure(vnode, 0, [done = std::move(done)](auto made) mutable {
+            done(made ? Result<void>{} : std::unexpected(made.error()));
         });
     }
 

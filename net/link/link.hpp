@@ -1,8 +1,8 @@
-// Link: one Ethernet port, as the network stack sees it. Implementations: kernel/drivers/virtio_net,
-// net/host (a unix datagram socket on the fabric), tests/sim.
+// Link: one Ethernet port, as the network stack sees it. Implementations:
+// kernel/drivers/virtio_net, net/host (a unix datagram socket on the fabric), tests/sim.
 //
-// Frames are whole Ethernet frames without FCS. Everything here is called from the shard that owns the
-// port: never concurrently.
+// Frames are whole Ethernet frames without FCS. Everything here is called from the shard that owns
+// the port: never concurrently.
 #pragma once
 
 #include <array>
@@ -25,8 +25,8 @@ class TxHold {
     ~TxHold() = default;
 };
 
-// One frame to send, gathered from three pieces. head and tail are copied before send() returns; body
-// is referenced (if hold is set) or copied too (if hold is null).
+// One frame to send, gathered from three pieces. head and tail are copied before send() returns;
+// body is referenced (if hold is set) or copied too (if hold is null).
 struct TxFrame {
     Bytes head; // Ethernet, IP, UDP and transport headers
     Bytes body; // payload
@@ -47,8 +47,9 @@ class LinkSink {
 
 class Link {
   public:
-    // Full: the transmit queue has no room; nothing was sent and hold was not taken. The caller treats
-    // it as a lost packet or retries on its next poll. TooBig: frame.size() exceeds the device.
+    // Full: the transmit queue has no room; nothing was sent and hold was not taken. The caller
+    // treats it as a lost packet or retries on its next poll. TooBig: frame.size() exceeds the
+    // device.
     virtual Result<void> send(const TxFrame& frame) = 0;
     // Frames sent since the last flush are made visible to the device with one doorbell.
     virtual void flush() = 0;

@@ -8,9 +8,10 @@
 // batch.
 //
 // A completion with Status::Ok means that the link has read the memory. Requests that end otherwise
-// (destroy_qp, a broken connection) may still have frames in the device's queue: their memory may be
-// reused at once, the device then sends a packet whose ICRC does not match and that nobody accepts; but
-// it must stay readable until the device has drained (kernel frames do; a program keeps its buffers).
+// (destroy_qp, a broken connection) may still have frames in the device's queue: their memory may
+// be reused at once, the device then sends a packet whose ICRC does not match and that nobody
+// accepts; but it must stay readable until the device has drained (kernel frames do; a program
+// keeps its buffers).
 //
 // Lives in one shard: nothing here locks. After set-up (constructor, create_qp, register) nothing
 // allocates. A frame that is not for this port (other protocols) goes to options.other, if there is

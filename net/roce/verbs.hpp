@@ -1,9 +1,10 @@
 // A verbs-shaped port: what the layers above RoCE see of an RDMA device.
 //
-// Two implementations: roce::SoftPort (net/roce: our own RoCEv2 over any net::Link; kernel, host and
-// simulator) and net/host's VerbsPort (libibverbs + librdmacm on a Linux host that has a device).
-// Reliable connections only. Names and semantics follow the InfiniBand Architecture Specification
-// volume 1, release 1.4 (chapter 9 transport, 12 communication management) and its RoCEv2 annex A17.
+// Two implementations: roce::SoftPort (net/roce: our own RoCEv2 over any net::Link; kernel, host
+// and simulator) and net/host's VerbsPort (libibverbs + librdmacm on a Linux host that has a
+// device). Reliable connections only. Names and semantics follow the InfiniBand Architecture
+// Specification volume 1, release 1.4 (chapter 9 transport, 12 communication management) and its
+// RoCEv2 annex A17.
 //
 // Concurrency: a port and everything that belongs to it live in one shard. Calls are made from it,
 // callbacks arrive in it, never from inside the call that caused them except where said.
@@ -34,8 +35,8 @@ enum class Status : uint8_t {
     RemoteOperation, // NAK: the responder could not carry it out; broken
     RnrExceeded,     // the peer had no receive posted for too long; broken
     Timeout,         // no progress for the broken-connection time; broken
-    Flushed,         // the QP broke or was closed before this request ran or completed: unknown effect
-    LocalLength,     // the receive buffer was too small; broken
+    Flushed,     // the QP broke or was closed before this request ran or completed: unknown effect
+    LocalLength, // the receive buffer was too small; broken
 };
 
 enum class Op : uint8_t { Send, SendImmediate, Write, WriteImmediate, Read };
@@ -67,8 +68,8 @@ class QpEvents {
     virtual void on_sent(Qp& qp, uint64_t id, Status status) = 0;
     virtual void on_received(Qp& qp, const Received& r) = 0;
     // The connection is over: closed by the peer, or broken. All sends were flushed before this;
-    // posted receive buffers belong to the caller again. Called once. The owner then destroys the QP
-    // (allowed inside this callback).
+    // posted receive buffers belong to the caller again. Called once. The owner then destroys the
+    // QP (allowed inside this callback).
     virtual void on_disconnected(Qp& qp, Error why) = 0;
 
   protected:
@@ -78,11 +79,11 @@ class QpEvents {
 // A reliable-connected queue pair.
 class Qp {
   public:
-    virtual Result<void> post_send(const WorkRequest& wr) = 0;                  // Full, Disconnected
-    virtual Result<void> post_receive(uint64_t id, MutableBytes buffer) = 0;    // Full
-    virtual uint32_t number() const = 0;                                        // QPN
+    virtual Result<void> post_send(const WorkRequest& wr) = 0;               // Full, Disconnected
+    virtual Result<void> post_receive(uint64_t id, MutableBytes buffer) = 0; // Full
+    virtual uint32_t number() const = 0;                                     // QPN
     virtual Ipv4 peer() const = 0;
-    virtual uint32_t path_mtu() const = 0; // bytes of payload per packet
+    virtual uint32_t path_mtu() const = 0;  // bytes of payload per packet
     virtual unsigned send_room() const = 0; // how many post_send would succeed now
 
   protected:
@@ -98,8 +99,8 @@ struct QpOptions {
 
 enum class Access : uint8_t { None = 0, RemoteRead = 1, RemoteWrite = 2, RemoteReadWrite = 3 };
 
-// What is behind a memory region whose pages move. Called by the responder, in the port's shard, after
-// rkey, protection domain, rights and range have been checked.
+// What is behind a memory region whose pages move. Called by the responder, in the port's shard,
+// after rkey, protection domain, rights and range have been checked.
 class RegionBackend {
   public:
     struct ReadPiece {
@@ -110,21 +111,23 @@ class RegionBackend {
     virtual Result<ReadPiece> read(Qp& qp, uint64_t address, size_t length) = 0;
 
     struct WriteTarget {
-        MutableBytes bytes;   // `length` bytes; packets are gathered here, in order
-        uint64_t token = 0;   // names it in finish/abort
+        MutableBytes bytes; // `length` bytes; packets are gathered here, in order
+        uint64_t token = 0; // names it in finish/abort
     };
     // First packet of a WRITE. Full or NoMemory: RNR-like, the packet is dropped and will be sent
     // again; other errors: NAK.
     virtual Result<WriteTarget> begin_write(Qp& qp, uint64_t address, size_t length) = 0;
     // Last packet is in. Runs before the acknowledgement and before on_received of an immediate.
-    virtual Result<void> finish_write(Qp& qp, uint64_t token, std::optional<uint32_t> immediate) = 0;
+    virtual Result<void> finish_write(Qp& qp, uint64_t token,
+                                      std::optional<uint32_t> immediate) = 0;
     virtual void abort_write(Qp& qp, uint64_t token) = 0; // the connection ended in between
 
   protected:
     ~RegionBackend() = default;
 };
 
-inline constexpr size_t kMaxPrivateData = 56; // bytes an application may put into REQ (after rdma_cm's header)
+inline constexpr size_t kMaxPrivateData =
+    56; // bytes an application may put into REQ (after rdma_cm's header)
 using PrivateData = Bytes;
 
 struct Endpoint {
@@ -137,7 +140,8 @@ class Incoming {
   public:
     virtual Ipv4 peer() const = 0;
     virtual PrivateData private_data() const = 0;
-    // The QP becomes connected (post receives on it before). Private data goes back in REP (max 196).
+    // The QP becomes connected (post receives on it before). Private data goes back in REP (max
+    // 196).
     virtual Result<void> accept(Qp& qp, PrivateData reply) = 0;
     virtual void reject(PrivateData reason) = 0; // CM REJ, reason 28 (consumer), max 148 bytes
 
@@ -147,7 +151,7 @@ class Incoming {
 
 class Listener {
   public:
-    virtual void on_incoming(Incoming& request) = 0; // may accept or reject inside, or later
+    virtual void on_incoming(Incoming& request) = 0;  // may accept or reject inside, or later
     virtual void on_established(Qp& qp) { (void)qp; } // RTU (or first data) arrived
 
   protected:
@@ -164,7 +168,8 @@ class Port {
     virtual void destroy_qp(Qp& qp) = 0;
 
     // Connects `qp`. done gets the peer's private data, or Timeout, NotFound (no listener: REJ 8),
-    // Unauthenticated/NotPermitted (consumer reject; its private data is in reject_data()), Disconnected.
+    // Unauthenticated/NotPermitted (consumer reject; its private data is in reject_data()),
+    // Disconnected.
     virtual Result<void> connect(Qp& qp, const Endpoint& to, PrivateData hello, Nanos deadline,
                                  Function<void(Result<Bytes>), 64> done) = 0;
     // What a consumer reject carried; valid inside the `done` that got the error.

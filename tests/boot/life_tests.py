@@ -80,3 +80,101 @@ def managers_come_back_though_one_lost_its_database(tess):
     tess.up()
     for name in ("gpm", "gsm", "gmm"):
         away(tess, 0, name)
+
+
+# What a program on the components does while one of them dies: forks, executes and looks at files.
+BUSY = "echo hi; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); /bin/true; ls / >/dev/null 2>&1; done"
+
+
+def busy(tess):
+    p = tess.popen("run", "--", "/bin/sh", "-c", BUSY, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
+    equal(line_of(p), "hi", "first line")
+    return p
+
+
+@test(limit=120)
+def a_loop_does_not_notice_that_gmm_and_the_fabric_die(tess):
+    p = tess.popen("run", "--", "/bin/sh", "-c", "i=0; while [ $i -lt 40 ]; do echo $i; /bin/sleep 0.1; i=$((i+1)); done",
+                   stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    equal(line_of(p), "0", "first line")
+    for name in ("gmm", "fabric"):
+        tess.ok("kill", name)
+        tess.ok("start", name)
+    out, error = p.communicate(timeout=60)
+    equal(out.decode().split(), [str(i) for i in range(1, 40)], f"output ({error!r})")
+    equal(p.returncode, 0, "status")
+
+
+@test(own_cluster=True, limit=300)
+def components_die_are_missed_and_come_back(tess):
+    tess.up()
+    tess.sh_ok("echo kept >/root/kept; sync")
+
+    p = busy(tess)  # the component that computes
+    tess.ok("kill", "p1")
+    equal(p.wait(timeout=40), 125, "status of a program whose pComponent died")
+    r = tess.sh("true")
+    check(r.returncode == 125 and "no pComponent is up" in r.stderr, r.stderr)
+    tess.ok("start", "p1")
+    equal(tess.sh_ok("cat /root/kept"), "kept\n", "after p1 came back")
+
+    p = busy(tess)  # the one that holds its memory
+    tess.ok("kill", "m1")
+    equal(p.wait(timeout=60), 128 + 7, "status of a program whose memory is lost")
+    r = tess.sh("true")
+    check(r.returncode == 125 and ("no mComponent is up" in r.stderr or "lost" in r.stderr), r.stderr)
+    tess.ok("start", "m1")
+    equal(tess.sh_ok("cat /root/kept"), "kept\n", "after m1 came back")
+
+    p = tess.popen("run", "--", "/bin/sh", "-c",  # the one that keeps its files, under load
+                   "i=0; while [ $i -lt 300 ]; do echo $i >/root/n$i && dd if=/root/n$i of=/root/m$i conv=fsync && echo $i; i=$((i+1)); done",
+                   stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
+    said = [line_of(p) for _ in range(20)]
+    tess.ok("kill", "s1")
+    time.sleep(1)
+    tess.ok("start", "s1")
+    said += p.communicate(timeout=120)[0].decode().split()
+    got = tess.sh("cd /root; for i in $(cat); do [ \"$(cat m$i)\" = $i ] || echo lost $i; done", input="\n".join(said)).stdout
+    equal(got, "", f"of {len(said)} files whose fsync had returned")
+
+
+@test(own_cluster=True, limit=200)
+def down_writes_out_what_was_not_synced(tess):
+    tess.up()
+    digest = tess.sh_ok("dd if=/dev/urandom of=/root/big bs=64k count=128 2>/dev/null; md5sum /root/big")
+    tess.ok("down")
+    for name in ("p1", "m1", "s1"):
+        with open(f"{tess.dir}/log/{name}.log", errors="replace") as f:
+            check("everything is written out; powering off" in f.read(), f"{name} did not power off by itself")
+    tess.up()
+    equal(tess.sh_ok("md5sum /root/big; echo more >/root/more"), digest, "after down and up")
+    for name in ("fabric", *MANAGERS):
+        tess.ok("kill", name)
+    tess.ok("down")
+    tess.up()
+    equal(tess.sh_ok("cat /root/more"), "more\n", "after down without managers, and up")
+
+
+@test(limit=120)
+def a_second_vnode_has_files_and_processes_of_its_own(tess):
+    used = int(tess.sh_ok("df / | tail -1 | awk '{print $3}'"))
+    equal(tess.ok("vnode", "create", "two"), "two\n", "vnode create")
+    r = tess("vnode", "create", "two")
+    check(r.returncode == 1 and "already exists" in r.stderr, r.stderr)
+    equal(tess.sh_ok("busybox --list | wc -l"), tess.sh_ok("busybox --list | wc -l", vnode="two"), "applets")
+    tess.sh_ok("echo mine >/root/mine")
+    tess.sh_ok("[ ! -e /root/mine ] && echo other >/root/mine", vnode="two")
+    equal(tess.sh_ok("cat /root/mine"), "mine\n", "main's file")
+    p = tess.popen("run", "--vnode", "two", "--", "/bin/sh", "-c", "echo up; sleep 300", stdin=DEVNULL, stdout=PIPE,
+                   stderr=DEVNULL)
+    equal(line_of(p), "up", "first line")
+    check("sleep 300" not in tess.sh_ok("ps"), "a process of the other vNode is visible")
+    tess.ok("vnode", "rm", "two")
+    check(p.wait(timeout=30) != 0, "its program ended well")
+    r = tess("vnode", "rm", "two")
+    check(r.returncode == 1 and "no vNode called 'two'" in r.stderr, r.stderr)
+    end = time.monotonic() + 20  # freed in the background
+    while int(tess.sh_ok("df / | tail -1 | awk '{print $3}'")) > used + 64 and time.monotonic() < end:
+        time.sleep(0.2)
+    now = int(tess.sh_ok("df / | tail -1 | awk '{print $3}'"))
+    check(now <= used + 64, f"{now} KiB are used, {used} before")

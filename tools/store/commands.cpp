@@ -41,6 +41,14 @@ void print_details(Image& image, const Attributes& a, std::string_view name) {
     std::printf("\n");
 }
 
+bool fill(Image& image, const BuildOptions& o, VnodeId vnode) {
+    Result<Attributes> root = image.create_root(vnode);
+    if (!root) return complain("creating the root", root.error()), false;
+    if (!o.directory.empty() && !fill_from_directory(image, root->object, o.directory))
+        return false;
+    return o.tar.empty() || fill_from_tar(image, vnode, root->object, o.tar);
+}
+
 } // namespace
 
 int build(const BuildOptions& o) {
@@ -56,12 +64,8 @@ int build(const BuildOptions& o) {
         return 1;
     }
     if (!image) return complain(o.output, image.error());
-    Result<Attributes> root = image->create_root(o.vnode);
-    bool filled = root.has_value();
-    if (!root) complain("creating the root", root.error());
-    if (filled && !o.directory.empty())
-        filled = fill_from_directory(*image, root->object, o.directory);
-    if (filled && !o.tar.empty()) filled = fill_from_tar(*image, o.vnode, root->object, o.tar);
+    bool filled = fill(*image, o, o.vnode);
+    if (filled && o.also_template) filled = fill(*image, o, kTemplateRoot);
     Result<void> closed = image->close();
     if (!closed) complain("finishing " + o.output, closed.error());
     if (filled && closed) return 0;

@@ -14,6 +14,7 @@ struct BuildOptions {
     std::string directory; // one of these two, or none: an empty root
     std::string tar;
     VnodeId vnode{1};
+    bool also_template = false; // the same again as what new vNodes start with
     bool replace = false;
 };
 

@@ -16,7 +16,7 @@ using namespace tessera::storage::tool;
 
 constexpr const char* kUsage =
     "Usage: tessera-store build OUT --size SIZE [--from-dir DIR | --from-tar FILE] [--vnode N] "
-    "[--force]\n"
+    "[--template] [--force]\n"
     "       tessera-store ls [-l] [--vnode N] IMAGE [PATH]\n"
     "       tessera-store cat [--vnode N] IMAGE PATH\n"
     "       tessera-store check [--no-data] IMAGE\n"
@@ -25,6 +25,7 @@ constexpr const char* kUsage =
     "holds the\n"
     "        files of DIR or of an uncompressed tar (- is standard input), with owners, modes and "
     "times\n"
+    "        --template: and once more as what the roots of new vNodes are copies of\n"
     "ls      lists a directory; -l with attributes\n"
     "cat     prints a file\n"
     "check   verifies the metadata and every block of data against its checksum; 0 if clean\n";
@@ -67,11 +68,12 @@ int main(int argc, char** argv) {
         std::fputs(kUsage, stdout);
         return 0;
     }
-    enum { Size = 256, FromDir, FromTar, Vnode, Force, NoData, Help };
+    enum { Size = 256, FromDir, FromTar, Vnode, Template, Force, NoData, Help };
     const option options[] = {{"size", required_argument, nullptr, Size},
                               {"from-dir", required_argument, nullptr, FromDir},
                               {"from-tar", required_argument, nullptr, FromTar},
                               {"vnode", required_argument, nullptr, Vnode},
+                              {"template", no_argument, nullptr, Template},
                               {"force", no_argument, nullptr, Force},
                               {"no-data", no_argument, nullptr, NoData},
                               {"help", no_argument, nullptr, Help},
@@ -97,6 +99,9 @@ int main(int argc, char** argv) {
                 b.vnode = VnodeId(static_cast<uint32_t>(std::strtoul(optarg, nullptr, 10)));
                 if (!b.vnode) return wrong("--vnode wants a number from 1 on, not ", optarg);
                 break;
+            case Template:
+                b.also_template = true;
+                break;
             case Force:
                 b.replace = true;
                 break;
@@ -117,6 +122,8 @@ int main(int argc, char** argv) {
         if (b.bytes == 0) return wrong("build wants --size");
         if (!b.directory.empty() && !b.tar.empty())
             return wrong("--from-dir and --from-tar exclude each other");
+        if (b.also_template && b.tar == "-")
+            return wrong("--template reads the tar twice, so it cannot be standard input");
         b.output = rest[0];
         return build(b);
     }

@@ -84,6 +84,7 @@ Outcome<std::string> key_text(const Paths& p) {
     return text;
 }
 
+
 Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installation& i) {
     if (access(p.disk(c.name).c_str(), F_OK) == 0) return {};
     std::string fresh = p.disk(c.name) + ".new";
@@ -91,7 +92,7 @@ Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installa
     fs::remove(fresh, e);
     auto made =
         run_and_wait({i.bin + "/tessera-store", "build", fresh, "--size", std::to_string(c.disk),
-                      "--from-tar", i.share + "/root.tar", "--force"},
+                      "--from-tar", i.share + "/root.tar", "--template", "--force"},
                      milliseconds(60'000));
     if (!made) return Trouble("cannot make the disk of " + c.name + ": " + made.error());
     fs::rename(fresh, p.disk(c.name), e);

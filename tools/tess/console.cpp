@@ -282,7 +282,9 @@ class Console {
     void read_input() {
         if (input_end_) return;
         if (input_.size() >= kInputChunk)
-            return unwatch_input(); // enough until the program has taken some
+            return unwatch_input();                 // enough until the program has taken some
+        if (isatty(0) && tcgetpgrp(0) != getpgrp()) // in the background: a read would stop us, and
+            return unwatch_input();                 // wait for the terminal's next line afterwards
         char chunk[kInputChunk];
         ssize_t n = read(0, chunk, sizeof chunk - std::min(sizeof chunk - 1, input_.size()));
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
@@ -451,6 +453,8 @@ class Console {
         } else if (retry_at_ == kNever) {
             poll_console(); // a drained stream lets the next poll go out
         }
+        if (!input_end_ && !input_ready_ && !input_watched_ && input_.size() < kInputChunk)
+            watch_input(); // in the foreground again, perhaps
         if (polling_) {
             alive_ = now;
         } else if (now - alive_ > kSignOfLife) { // or the pComponent takes us for dead

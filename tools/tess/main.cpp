@@ -1,5 +1,6 @@
 // tess: the command line. CLI11 is included here and nowhere else.
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <cstdlib>
 
 #include "tools/tess/verbs.hpp"
@@ -10,9 +11,6 @@ int main(int argc, char** argv) {
     CLI::App app{"Tessera: boots disaggregated clusters and runs Linux programs in their vNodes.",
                  "tess"};
     app.require_subcommand(1);
-    app.footer(
-        "A cluster lives in one folder (--dir, or TESS_DIR; default ~/.local/state/tess/default).\n"
-        "Start with: tess up && tess run -t -- /bin/sh -l");
     int status = 0;
     std::string dir;
     if (const char* from_environment = std::getenv("TESS_DIR")) dir = from_environment;
@@ -146,6 +144,21 @@ int main(int argc, char** argv) {
         fault->callback([&, what] { status = verb_fault(dir, what, name); });
     }
 
-    CLI11_PARSE(app, argc, argv);
+    // Set last, or every verb would inherit it.
+    app.footer(
+        "A cluster lives in one folder (--dir, or TESS_DIR; default ~/.local/state/tess/default).\n"
+        "Start with: tess up && tess run -t -- /bin/sh -l");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        if (e.get_exit_code() == 0) return app.exit(e); // --help
+        bool known = !app.get_subcommands().empty();
+        std::string verb_name = known ? " " + app.get_subcommands()[0]->get_name() : "";
+        if (!known && argc > 1 && argv[1][0] != '-')
+            std::fprintf(stderr, "tess: no verb called '%s'; tess --help lists them\n", argv[1]);
+        else
+            std::fprintf(stderr, "tess: %s; see tess%s --help\n", e.what(), verb_name.c_str());
+        return run->parsed() ? 125 : 2;
+    }
     return status;
 }

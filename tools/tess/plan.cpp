@@ -66,7 +66,8 @@ Arguments qemu_arguments(const ComponentConfig& one, uint32_t ip, const Paths& p
          "dgram,id=net0,local.type=unix,local.path=" + socket +
              ".g,remote.type=unix,remote.path=" + socket + ".s",
          "-device",
-         "virtio-net-pci,disable-legacy=on,netdev=net0,mac=" + mac_of(ip) + ",host_mtu=9000,ioeventfd=off,romfile="});
+         "virtio-net-pci,disable-legacy=on,netdev=net0,mac=" + mac_of(ip) +
+             ",host_mtu=9000,ioeventfd=off,romfile="});
     if (one.kind == Kind::Storage)
         add({"-drive",
              "if=none,id=disk,format=raw,file=" + p.disk(one.name) +

@@ -173,8 +173,9 @@ int verb_tour(const std::string& dir, bool no_pause) {
     tour.say("3. Where a shell's pages live. Its heap and stack are one memory object, held by " +
              memory + ";\n   RESIDENT is how much of it " + process +
              " has in its cache just now.");
-    pid_t holder = tour.begin(
-        {"/bin/sh", "-c", "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3; :"});
+    pid_t holder =
+        tour.begin({"/bin/sh", "-c",
+                    "x=$(seq 100000); echo \"/proc/$$/maps:\"; cat /proc/$$/maps; sleep 3; :"});
     std::this_thread::sleep_for(std::chrono::seconds(2));
     tour.ps();
     tour.wait_for(holder);

@@ -152,7 +152,8 @@ void kernel_trap(tessera::kernel::arch::TrapFrame* frame) {
             kernel_page_fault(f);
             return;
         case kVectorNmi:
-            stop_if_panicking(); // otherwise somebody pressed a button; a lock may be held: say nothing
+            stop_if_panicking(); // otherwise somebody pressed a button; a lock may be held: say
+                                 // nothing
             return;
         case 13: // a non-canonical user pointer in a copy
             if (const Fixup* fixup = fixup_for(f.rip)) {

@@ -60,7 +60,8 @@ class FileHome {
     using ProvideDone = Function<void(Result<Provided>), 64>;
     void provide(FileKey file, PageNo first, unsigned count, ProvideDone done);
 
-    // A page that was changed through a shared mapping, clipped at the file's end. `data` is copied.
+    // A page that was changed through a shared mapping, clipped at the file's end. `data` is
+    // copied.
     void put_page(FileKey file, PageNo page, Bytes data, Function<void(Result<void>), 64> done);
 
     void sync_all(Function<void(Result<void>), 64> done); // everything of every vNode; shutdown

@@ -19,8 +19,8 @@ struct HomeOperation {
     uint64_t offset = 0;
     uint32_t length = 0;
     bool append = false;
-    bool clip = false;        // Write: nothing beyond the file's end (a mapped page that was changed)
-    bool sent = false;        // the request that ends it is at the store
+    bool clip = false; // Write: nothing beyond the file's end (a mapped page that was changed)
+    bool sent = false; // the request that ends it is at the store
     uint64_t sync_change = 0; // Sync: everything changed up to here
     HomeOperation* parent = nullptr;
     unsigned children = 0;

@@ -31,8 +31,8 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     // The home of a file; none if the vNode is not mounted here.
     Result<roce::Ipv4> home(VnodeId vnode, FileId file);
 
-    // Called (in thread context) after this pComponent changed a file's bytes, so that its lines that
-    // are mapped here follow. No data: the file was truncated at offset.
+    // Called (in thread context) after this pComponent changed a file's bytes, so that its lines
+    // that are mapped here follow. No data: the file was truncated at offset.
     using Changed = Function<void(VnodeId, posix::FileRef, uint64_t offset, Bytes data), 32>;
     void on_changed(Changed f) { changed_ = std::move(f); }
 

@@ -22,8 +22,8 @@ inline constexpr uint32_t kModeTypeMask = 0170000, kModeSocket = 0140000, kModeL
 
 // *at(2).
 inline constexpr int kAtCwd = -100;
-inline constexpr uint32_t kAtSymlinkNoFollow = 0x100, kAtRemoveDirectory = 0x200, kAtEaccess = 0x200,
-                          kAtSymlinkFollow = 0x400, kAtEmptyPath = 0x1000;
+inline constexpr uint32_t kAtSymlinkNoFollow = 0x100, kAtRemoveDirectory = 0x200,
+                          kAtEaccess = 0x200, kAtSymlinkFollow = 0x400, kAtEmptyPath = 0x1000;
 
 inline constexpr int kSeekSet = 0, kSeekCurrent = 1, kSeekEnd = 2;
 
@@ -31,16 +31,18 @@ inline constexpr int kSeekSet = 0, kSeekCurrent = 1, kSeekEnd = 2;
 inline constexpr uint32_t kAccessExecute = 1, kAccessWrite = 2, kAccessRead = 4;
 
 // poll(2).
-inline constexpr uint16_t kPollIn = 1, kPollPriority = 2, kPollOut = 4, kPollError = 8, kPollHangup = 16,
-                          kPollInvalid = 32, kPollReadNormal = 64, kPollWriteNormal = 256;
+inline constexpr uint16_t kPollIn = 1, kPollPriority = 2, kPollOut = 4, kPollError = 8,
+                          kPollHangup = 16, kPollInvalid = 32, kPollReadNormal = 64,
+                          kPollWriteNormal = 256;
 
 // Signals.
-inline constexpr int kSigHup = 1, kSigInt = 2, kSigQuit = 3, kSigIll = 4, kSigTrap = 5, kSigAbort = 6,
-                     kSigBus = 7, kSigFpe = 8, kSigKill = 9, kSigUsr1 = 10, kSigSegv = 11,
-                     kSigUsr2 = 12, kSigPipe = 13, kSigAlarm = 14, kSigTerm = 15, kSigStkFlt = 16,
-                     kSigChild = 17, kSigCont = 18, kSigStop = 19, kSigTstp = 20, kSigTtin = 21,
-                     kSigTtou = 22, kSigUrg = 23, kSigXcpu = 24, kSigXfsz = 25, kSigVtAlarm = 26,
-                     kSigProf = 27, kSigWinch = 28, kSigIo = 29, kSigPwr = 30, kSigSys = 31;
+inline constexpr int kSigHup = 1, kSigInt = 2, kSigQuit = 3, kSigIll = 4, kSigTrap = 5,
+                     kSigAbort = 6, kSigBus = 7, kSigFpe = 8, kSigKill = 9, kSigUsr1 = 10,
+                     kSigSegv = 11, kSigUsr2 = 12, kSigPipe = 13, kSigAlarm = 14, kSigTerm = 15,
+                     kSigStkFlt = 16, kSigChild = 17, kSigCont = 18, kSigStop = 19, kSigTstp = 20,
+                     kSigTtin = 21, kSigTtou = 22, kSigUrg = 23, kSigXcpu = 24, kSigXfsz = 25,
+                     kSigVtAlarm = 26, kSigProf = 27, kSigWinch = 28, kSigIo = 29, kSigPwr = 30,
+                     kSigSys = 31;
 inline constexpr int kFirstRealtimeSignal = 32, kSignalCount = 64;
 
 // sigaction flags.
@@ -54,15 +56,16 @@ inline constexpr uint64_t kHandlerDefault = 0, kHandlerIgnore = 1;
 inline constexpr int kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
 inline constexpr int kCldExited = 1, kCldKilled = 2, kCldDumped = 3, kCldTrapped = 4,
                      kCldStopped = 5, kCldContinued = 6;
-inline constexpr int kSegvMapErr = 1, kSegvAccErr = 2, kBusAdrErr = 2, kFpeIntDiv = 1, kIllIllOpn = 2,
-                     kTrapBrkpt = 1, kBusAdrAln = 1;
+inline constexpr int kSegvMapErr = 1, kSegvAccErr = 2, kBusAdrErr = 2, kFpeIntDiv = 1,
+                     kIllIllOpn = 2, kTrapBrkpt = 1, kBusAdrAln = 1;
 
 // wait4(2).
 inline constexpr int kWaitNoHang = 1, kWaitUntraced = 2, kWaitContinued = 8;
 
 // Resource limits.
-inline constexpr unsigned kLimitCpu = 0, kLimitFileSize = 1, kLimitData = 2, kLimitStack = 3, kLimitCore = 4,
-                          kLimitProcesses = 6, kLimitFiles = 7, kLimitAddressSpace = 9, kLimitCount = 16;
+inline constexpr unsigned kLimitCpu = 0, kLimitFileSize = 1, kLimitData = 2, kLimitStack = 3,
+                          kLimitCore = 4, kLimitProcesses = 6, kLimitFiles = 7,
+                          kLimitAddressSpace = 9, kLimitCount = 16;
 inline constexpr uint64_t kNoLimit = ~0ull;
 
 constexpr uint64_t make_device(uint32_t major, uint32_t minor) {

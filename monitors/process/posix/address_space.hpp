@@ -117,7 +117,8 @@ class AddressSpace : public RefCounted {
 
     // The address space is current on this CPU from now on (kernel) / does nothing (fake).
     virtual void activate() = 0;
-    // The calling thread is done with user memory: at the end of every task, before its reference goes.
+    // The calling thread is done with user memory: at the end of every task, before its reference
+    // goes.
     virtual void leave() = 0;
     // exit or exec: everything is unmapped and given back on every component. Called once, last.
     virtual void destroy() = 0;

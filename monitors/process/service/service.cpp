@@ -18,13 +18,14 @@ namespace {
 
 constexpr size_t kMostBytes = 32 * 1024 - sizeof(s::ConsolePollReply);
 constexpr size_t kMostJobs = 256; // requests under way; the next one is refused with Full
-// A client that is there asks at least every few seconds, so after this silence it is dead (or gives up
-// itself, see patience in tools/tess/console.hpp): its console hangs up. A client whose program has stopped
-// has stopped too, and may stay so overnight.
+// A client that is there asks at least every few seconds, so after this silence it is dead (or
+// gives up itself, see patience in tools/tess/console.hpp): its console hangs up. A client whose
+// program has stopped has stopped too, and may stay so overnight.
 constexpr Nanos kSilence = seconds(45);
 constexpr Nanos kStoppedSilence = seconds(24 * 3600);
-// A program that writes line after line is answered in pieces of at least this much, or this far apart: each
-// answer costs both ends more than the bytes in it. What comes after a pause (an echo) goes at once.
+// A program that writes line after line is answered in pieces of at least this much, or this far
+// apart: each answer costs both ends more than the bytes in it. What comes after a pause (an echo)
+// goes at once.
 constexpr size_t kFullAnswer = 8 * 1024;
 constexpr Nanos kAnswerGap = milliseconds(3);
 
@@ -100,13 +101,15 @@ void append_bytes(std::vector<std::byte>& to, Bytes b) {
 
 } // namespace
 
-// Sessions belong to the service thread; starting programs is the spawner thread's; the shard only passes
-// jobs in and answers out. Kept alive by posted steps and by the consoles' notifications.
+// Sessions belong to the service thread; starting programs is the spawner thread's; the shard only
+// passes jobs in and answers out. Kept alive by posted steps and by the consoles' notifications.
 struct ProcessService::State final : public RefCounted {
-    State(VnodeDirectory& v, ShardPoster& p, Clock& c, Random& r) : vnodes(v), shard(p), clock(c), random(r) {}
+    State(VnodeDirectory& v, ShardPoster& p, Clock& c, Random& r)
+        : vnodes(v), shard(p), clock(c), random(r) {}
     ~State() override {
         for (JobRing* ring : {&incoming, &answered})
-            while (Job* j = ring->pop()) delete j;
+            while (Job* j = ring->pop())
+                delete j;
     }
 
     VnodeDirectory& vnodes;
@@ -151,7 +154,8 @@ struct ProcessService::State final : public RefCounted {
     void spawn_loop();
 };
 
-ProcessService::ProcessService(VnodeDirectory& vnodes, ShardPoster& shard, Clock& clock, Random& random) {
+ProcessService::ProcessService(VnodeDirectory& vnodes, ShardPoster& shard, Clock& clock,
+                               Random& random) {
     auto state = make_ref<State>(vnodes, shard, clock, random);
     state_ = state.get();
     keep_ = state;
@@ -171,14 +175,15 @@ ProcessService::~ProcessService() {
     }
     state_->service_thread->join();
     state_->spawner->join();
-    for (auto& [id, session] : state_->sessions) session.console->set_notify(nullptr);
+    for (auto& [id, session] : state_->sessions)
+        session.console->set_notify(nullptr);
     state_->sessions.clear();
 }
 
 void ProcessService::register_handlers(rpc::Node& node) {
     State* st = state_; // outlives the node's traffic: the service is destroyed after it
-    for (rpc::Opcode op : {s::kSpawn, s::kConsolePoll, s::kConsoleInput, s::kConsoleResize, s::kSignal,
-                           s::kProcessList})
+    for (rpc::Opcode op : {s::kSpawn, s::kConsolePoll, s::kConsoleInput, s::kConsoleResize,
+                           s::kSignal, s::kProcessList})
         node.handle(op, [st, op](const rpc::Identity&, Bytes request, rpc::Responder r) {
             st->arrive(op, request, std::move(r));
         });
@@ -202,8 +207,10 @@ void ProcessService::State::deliver() {
     while (Job* raw = answered.pop()) {
         Own<Job> job(raw);
         under_way--;
-        if (job->outcome) job->responder.reply(job->reply);
-        else job->responder.fail(job->outcome.error());
+        if (job->outcome)
+            job->responder.reply(job->reply);
+        else
+            job->responder.fail(job->outcome.error());
     }
 }
 
@@ -233,7 +240,8 @@ void ProcessService::State::serve() {
     Nanos next = kNever;
     while (!stopping) {
         wake.wait(next);
-        while (Job* raw = incoming.pop()) work(Own<Job>(raw));
+        while (Job* raw = incoming.pop())
+            work(Own<Job>(raw));
         for (;;) {
             Own<Job> job;
             {
@@ -296,8 +304,10 @@ Result<void> ProcessService::State::prepare_spawn(Job& job) {
     Bytes request = job.request;
     auto q = TRY(parse<s::SpawnRequest>(request));
     if (q.argc == 0) return Fail(Error::InvalidArgument);
-    for (unsigned i = 0; i < q.argc; i++) job.program.arguments.push_back(TRY(take_string(request)));
-    for (unsigned i = 0; i < q.envc; i++) job.program.environment.push_back(TRY(take_string(request)));
+    for (unsigned i = 0; i < q.argc; i++)
+        job.program.arguments.push_back(TRY(take_string(request)));
+    for (unsigned i = 0; i < q.envc; i++)
+        job.program.environment.push_back(TRY(take_string(request)));
     job.program.cwd = TRY(take_string(request));
     if (job.program.cwd.empty()) job.program.cwd = "/";
     job.program.uid = q.uid;
@@ -320,7 +330,8 @@ Result<bool> ProcessService::State::answer_poll(Session& session, Job& job, bool
     size_t bytes = snapshot.out.size() + snapshot.error.size();
     bool only_bytes = bytes > 0 && snapshot.state == s::ConsoleState::Running;
     Nanos time = Thread::now();
-    if (!now && only_bytes && bytes < kFullAnswer && time - session.answered < kAnswerGap) return false;
+    if (!now && only_bytes && bytes < kFullAnswer && time - session.answered < kAnswerGap)
+        return false;
     session.answered = time;
     session.stopped = snapshot.state == s::ConsoleState::Stopped;
     s::ConsolePollReply reply{};
@@ -331,7 +342,8 @@ Result<bool> ProcessService::State::answer_poll(Session& session, Job& job, bool
     reply.out_end = snapshot.out_end;
     reply.error_end = snapshot.error_end;
     reply.input_room = snapshot.input_room;
-    std::memcpy(reply.reason, snapshot.reason.data(), std::min(snapshot.reason.size(), sizeof reply.reason - 1));
+    std::memcpy(reply.reason, snapshot.reason.data(),
+                std::min(snapshot.reason.size(), sizeof reply.reason - 1));
     append_bytes(job.reply, bytes_of(reply));
     append_bytes(job.reply, snapshot.out);
     append_bytes(job.reply, snapshot.error);
@@ -361,7 +373,8 @@ Nanos ProcessService::State::look_at_parked() {
             if (done && !*done) {
                 next = std::min(next, job.until);
                 // Bytes may be held back until then; if there are none, looking costs little.
-                if (now - session.answered < kAnswerGap) next = std::min(next, session.answered + kAnswerGap);
+                if (now - session.answered < kAnswerGap)
+                    next = std::min(next, session.answered + kAnswerGap);
                 i++;
                 continue;
             }
@@ -372,8 +385,10 @@ Nanos ProcessService::State::look_at_parked() {
         }
         if (!session.parked.empty()) continue;
         Nanos end = session.heard + (session.stopped ? kStoppedSilence : kSilence);
-        if (end <= now) silent.push_back(id);
-        else next = std::min(next, end);
+        if (end <= now)
+            silent.push_back(id);
+        else
+            next = std::min(next, end);
     }
     for (uint64_t id : silent) {
         LOG(Info, "console", "a client has gone without a word: its console hangs up");
@@ -413,7 +428,8 @@ Result<void> ProcessService::State::list(Job& job) {
     for (Vnode* v : vnodes.all()) {
         if (vnode != 0 && v->id().value != vnode) continue;
         for (const ProcessSnapshot& p : v->snapshot()) {
-            if (index++ < first || job.reply.size() + sizeof(s::ProcessEntry) > kMostBytes) continue;
+            if (index++ < first || job.reply.size() + sizeof(s::ProcessEntry) > kMostBytes)
+                continue;
             s::ProcessEntry e{};
             e.vnode = v->id().value;
             e.pid = p.pid.value;
@@ -439,13 +455,15 @@ void ProcessService::State::spawn_loop() {
         Own<Job> job;
         {
             MutexGuard guard(mutex);
-            while (to_spawn.empty() && !stopping) spawn_wanted.wait(mutex, kNever, kernel::Interruptible::No);
+            while (to_spawn.empty() && !stopping)
+                spawn_wanted.wait(mutex, kNever, kernel::Interruptible::No);
             if (stopping) return;
             job = std::move(to_spawn.front());
             to_spawn.pop_front();
         }
         uint64_t id;
-        do id = random.next();
+        do
+            id = random.next();
         while (id == 0);
         job->console = make_ref<Console>(*job->vnode, id, job->terminal, job->rows, job->columns);
         Ref<State> me(this);

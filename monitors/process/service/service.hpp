@@ -1,9 +1,9 @@
 // ProcessService: programs and consoles for clients (net/schema/process.hpp) over RPC.
 //
-// Handlers run in the node's shard, which neither blocks nor locks: they only queue a job. The service
-// thread works on it (a spawner thread starts programs, which takes long), and the answer is posted
-// back. A long poll is parked until the console has something or its time is over.
-// At most kMostConsoles at a time (Error::Full).
+// Handlers run in the node's shard, which neither blocks nor locks: they only queue a job. The
+// service thread works on it (a spawner thread starts programs, which takes long), and the answer
+// is posted back. A long poll is parked until the console has something or its time is over. At
+// most kMostConsoles at a time (Error::Full).
 #pragma once
 
 #include <map>

@@ -20,7 +20,8 @@ namespace tessera::syscalls {
 long dispatch(posix::Task& task, kernel::arch::UserRegisters& registers);
 inline constexpr long kRestart = -512;
 
-// The body of every task's thread: enters user mode, serves calls and faults, delivers signals, ends.
+// The body of every task's thread: enters user mode, serves calls and faults, delivers signals,
+// ends.
 void run_task(posix::Task& task);
 
 struct CallCount {

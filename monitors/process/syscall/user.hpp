@@ -11,15 +11,14 @@ using namespace tessera::posix;
 using kernel::MutexGuard;
 using kernel::Thread;
 
-// A mapped page is not to be had: no memory is left (the process is killed), or it is lost or cannot
-// be fetched (SIGBUS). The process's death reason says which. In the task's own thread.
+// A mapped page is not to be had: no memory is left (the process is killed), or it is lost or
+// cannot be fetched (SIGBUS). The process's death reason says which. In the task's own thread.
 void page_unavailable(Task& t, UserAddress at, Error why);
 
 // Memory that is not to be had under a copy ends as under a fault, not in EFAULT (protocols.md
 // section 8).
 Result<void> copy_in(Task& t, UserAddress from, MutableBytes to);
 Result<void> copy_out(Task& t, UserAddress to, Bytes from);
-
 
 template <typename T>
 Result<T> fetch(Task& t, UserAddress from) {

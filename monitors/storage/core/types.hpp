@@ -25,6 +25,9 @@ inline constexpr uint64_t kMaxFileSize = uint64_t{1} << 43; // 8 TiB
 template <typename T>
 using Done = Function<void(Result<T>), 64>;
 
+// Not a vNode: the root that those of new vNodes are copies of.
+inline constexpr VnodeId kTemplateRoot{0xffffffff};
+
 // Names one object for ever: the pair is never used for another, also not after a crash that forgot
 // an unsynced create. {0, 0} names nothing.
 struct ObjectRef {

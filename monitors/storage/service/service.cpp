@@ -38,7 +38,8 @@ struct Service::Operation {
     storage::Holder holder() const { return {caller.node, caller.incarnation}; }
 };
 
-Service::Service(rpc::Node& node, storage::Store& store) : node_(node), store_(store) {
+Service::Service(rpc::Node& node, storage::Store& store)
+    : node_(node), store_(store), roots_(store) {
     using namespace schema;
     on(kFileWalk, sizeof(FileWalk), &Service::walk);
     on(kFileAttributes, sizeof(FileTarget), &Service::attributes);
@@ -330,17 +331,8 @@ void Service::sync(Operation& op) {
 }
 
 void Service::create_root(Operation& op) {
-    store_.find_root(VnodeId(op.head<schema::StoreCreateRoot>().vnode),
-                     [this, &op](Result<storage::Attributes> found) {
-                         auto h = op.head<schema::StoreCreateRoot>();
-                         if (found) {
-                             WireAttributes w = to_wire(*found, false);
-                             return finish(op, bytes_of(w));
-                         }
-                         if (found.error() != Error::NotFound) return fail(op, found.error());
-                         store_.create_root({}, VnodeId(h.vnode), h.quota_bytes, h.mode,
-                                            reply_attributes(op));
-                     });
+    auto h = op.head<schema::StoreCreateRoot>();
+    roots_.ensure(VnodeId(h.vnode), h.quota_bytes, reply_attributes(op));
 }
 
 void Service::remove_root(Operation& op) {

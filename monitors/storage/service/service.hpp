@@ -11,6 +11,7 @@
 
 #include "base/result.hpp"
 #include "monitors/storage/core/store.hpp"
+#include "monitors/storage/service/roots.hpp"
 #include "net/rpc/rpc.hpp"
 
 namespace tessera::smon {
@@ -25,6 +26,7 @@ class Service {
     Service(const Service&) = delete;
     Service& operator=(const Service&) = delete;
 
+    Roots& roots() { return roots_; }
     unsigned under_way() const { return under_way_; }
     uint64_t requests() const { return requests_; }
 
@@ -68,6 +70,7 @@ class Service {
 
     rpc::Node& node_;
     storage::Store& store_;
+    Roots roots_;
     unsigned under_way_ = 0;
     uint64_t requests_ = 0;
     // Objects held by a memory monitor: how many times. Bounded by what homes cache dirty.

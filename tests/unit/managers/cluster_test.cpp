@@ -183,7 +183,8 @@ class ClusterTest : public ::testing::Test {
     }
     void TearDown() override {
         client = nullptr;
-        for (auto* part : {&p1, &m1, &s1, &p2}) part->reset();
+        for (auto* part : {&p1, &m1, &s1, &p2})
+            part->reset();
         // Services refer to nodes and hold responders; nodes refer to ports.
         gpm.end ? gpm.end->node.reset() : void();
         gmm.end ? gmm.end->node.reset() : void();

@@ -99,7 +99,8 @@ Result<uint64_t> Console::input(uint64_t offset, Bytes data, bool end) {
     // One client at a time feeds a console, in order; two at once would only mix their own bytes.
     bool nobody_reads = input_ && input_->ended();
     size_t n = data.size();
-    if (!data.empty() && !nobody_reads) n = terminal_ ? terminal_->input(data) : input_->offer(data);
+    if (!data.empty() && !nobody_reads)
+        n = terminal_ ? terminal_->input(data) : input_->offer(data);
     if (n == data.size() && end && input_) input_->end();
     MutexGuard guard(mutex_);
     return taken_ += n;

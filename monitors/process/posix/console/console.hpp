@@ -1,9 +1,10 @@
 // Console: what a program that `tess run` started is connected to: one terminal, or three byte
 // streams. The pComponent's end of kConsolePoll, kConsoleInput, kConsoleResize and kSignal.
 //
-// Nothing here blocks but the program's own writes (64 KiB per stream; a full stream stops the writer).
-// poll() and input() may be called from any thread. `notify` is called, from the thread that caused
-// it and with locks held, whenever a poll would now answer something new: it must only post.
+// Nothing here blocks but the program's own writes (64 KiB per stream; a full stream stops the
+// writer). poll() and input() may be called from any thread. `notify` is called, from the thread
+// that caused it and with locks held, whenever a poll would now answer something new: it must only
+// post.
 #pragma once
 
 #include <atomic>
@@ -50,8 +51,9 @@ class Console final : public RefCounted {
 
     // Descriptors 0, 1, 2 of the program.
     std::array<Ref<Description>, 3> open_descriptors();
-    void attach(Process& root);                                          // (V)
-    void state_changed(schema::ConsoleState s, uint8_t code, std::string_view reason); // (V) may be held
+    void attach(Process& root); // (V)
+    void state_changed(schema::ConsoleState s, uint8_t code,
+                       std::string_view reason); // (V) may be held
 
   private:
     void changed();

@@ -24,17 +24,26 @@ class Description : public Object {
 
     uint32_t flags() const { return flags_.load(std::memory_order_relaxed); }
     void set_flags(uint32_t f) { flags_.store(f, std::memory_order_relaxed); }
-    bool readable() const { return (flags() & kOpenAccessMask) != kOpenWrite && !(flags() & kOpenPath); }
-    bool writable() const { return (flags() & kOpenAccessMask) != kOpenRead && !(flags() & kOpenPath); }
+    bool readable() const {
+        return (flags() & kOpenAccessMask) != kOpenWrite && !(flags() & kOpenPath);
+    }
+    bool writable() const {
+        return (flags() & kOpenAccessMask) != kOpenRead && !(flags() & kOpenPath);
+    }
     bool nonblocking() const { return flags() & kOpenNonBlock; }
     const Location& where() const { return where_; } // the name it was opened by; fs null for pipes
     virtual std::string text() const { return where_.path; } // /proc/PID/fd/N
 
-    // At the current offset. 0 = end of file. Errors: Again (non-blocking), Interrupted, BrokenPipe, …
+    // At the current offset. 0 = end of file. Errors: Again (non-blocking), Interrupted,
+    // BrokenPipe, …
     virtual Result<size_t> read(MutableBytes into) { return Fail(Error::InvalidArgument); }
     virtual Result<size_t> write(Bytes from) { return Fail(Error::InvalidArgument); }
-    virtual Result<size_t> read_at(uint64_t offset, MutableBytes into) { return Fail(Error::NotSeekable); }
-    virtual Result<size_t> write_at(uint64_t offset, Bytes from) { return Fail(Error::NotSeekable); }
+    virtual Result<size_t> read_at(uint64_t offset, MutableBytes into) {
+        return Fail(Error::NotSeekable);
+    }
+    virtual Result<size_t> write_at(uint64_t offset, Bytes from) {
+        return Fail(Error::NotSeekable);
+    }
     virtual Result<int64_t> seek(int64_t offset, int whence) { return Fail(Error::NotSeekable); }
     virtual Result<Attributes> attributes() = 0;
     virtual Result<Attributes> change(const Credentials& who, const AttributeChange& c) {

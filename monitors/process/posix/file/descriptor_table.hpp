@@ -1,6 +1,6 @@
 // DescriptorTable: descriptor number -> open file description and its close-on-exec flag. One per
-// process (shared by its threads). Its lock is rank DescriptorTable; Refs leave it before they are dropped,
-// because a last drop may talk to a storage monitor.
+// process (shared by its threads). Its lock is rank DescriptorTable; Refs leave it before they are
+// dropped, because a last drop may talk to a storage monitor.
 #pragma once
 
 #include <vector>

@@ -1,8 +1,8 @@
 // FileSystem: what stands behind the file-system switch: the store, /dev, /proc. One instance per
 // mount and vNode, owned by the Vnode and alive as long as it.
 //
-// Files are named by FileRef (the store's ids; made-up ids in /dev and /proc). The interface follows
-// RemoteFiles; defaults refuse as a read-only file system does. Thread context, may block.
+// Files are named by FileRef (the store's ids; made-up ids in /dev and /proc). The interface
+// follows RemoteFiles; defaults refuse as a read-only file system does. Thread context, may block.
 #pragma once
 
 #include <string>
@@ -27,7 +27,8 @@ struct Location {
 
 class FileSystem {
   public:
-    FileSystem(Vnode& v, const char* type, uint32_t device) : vnode_(v), type_(type), device_(device) {}
+    FileSystem(Vnode& v, const char* type, uint32_t device)
+        : vnode_(v), type_(type), device_(device) {}
     virtual ~FileSystem() = default;
 
     Vnode& vnode() const { return vnode_; }
@@ -53,7 +54,8 @@ class FileSystem {
         return Fail(Error::NotPermitted);
     }
     virtual Result<Attributes> create(const Credentials& who, FileRef d, std::string_view name,
-                                      FileType type, uint16_t mode, uint32_t device, bool exclusive) {
+                                      FileType type, uint16_t mode, uint32_t device,
+                                      bool exclusive) {
         return Fail(Error::AccessDenied);
     }
     virtual Result<Attributes> symlink(const Credentials& who, FileRef d, std::string_view name,
@@ -63,11 +65,13 @@ class FileSystem {
     virtual Result<void> link(const Credentials& who, FileRef f, FileRef d, std::string_view name) {
         return Fail(Error::NotPermitted);
     }
-    virtual Result<void> unlink(const Credentials& who, FileRef d, std::string_view name, bool directory) {
+    virtual Result<void> unlink(const Credentials& who, FileRef d, std::string_view name,
+                                bool directory) {
         return Fail(Error::NotPermitted);
     }
-    virtual Result<void> rename(const Credentials& who, FileRef from_directory, std::string_view from,
-                                FileRef to_directory, std::string_view to, RemoteFiles::RenameMode mode) {
+    virtual Result<void> rename(const Credentials& who, FileRef from_directory,
+                                std::string_view from, FileRef to_directory, std::string_view to,
+                                RemoteFiles::RenameMode mode) {
         return Fail(Error::NotPermitted);
     }
     virtual Result<void> sync() { return {}; }
@@ -82,7 +86,8 @@ class FileSystem {
     uint32_t device_;
 };
 
-// Permission bits as Linux checks them; `want` of kAccess*. uid 0 may all but execute what nobody may.
+// Permission bits as Linux checks them; `want` of kAccess*. uid 0 may all but execute what nobody
+// may.
 bool permits(const Attributes& a, const Credentials& who, uint32_t want);
 
 } // namespace tessera::posix

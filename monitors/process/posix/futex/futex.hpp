@@ -20,7 +20,8 @@ class FutexTable {
     // Wakes `wake_most`, moves up to `move_most` others to `to`. check: the word at `a` must be
     // `expected` (CMP_REQUEUE). Returns woken + moved.
     Result<uint32_t> requeue(AddressSpace& s, UserAddress a, UserAddress to, uint32_t wake_most,
-                             uint32_t move_most, bool check, uint32_t expected, bool process_private);
+                             uint32_t move_most, bool check, uint32_t expected,
+                             bool process_private);
 
   private:
     struct Waiter {

@@ -2,8 +2,8 @@
 //
 //   void record(Archive& a) override { a.number(offset_); a.text(path_); }
 //
-// The format is little-endian, self-delimiting per object and bounded when loading: hostile or cut bytes
-// set `failed` and yield zeroes, never more than the input holds. Objects name others by id.
+// The format is little-endian, self-delimiting per object and bounded when loading: hostile or cut
+// bytes set `failed` and yield zeroes, never more than the input holds. Objects name others by id.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace tessera::posix {
 
 class Archive {
   public:
-    Archive() = default;                                   // saves
+    Archive() = default;                                          // saves
     explicit Archive(Bytes from) : loading_(true), from_(from) {} // loads
 
     bool loading() const { return loading_; }
@@ -58,7 +58,8 @@ class Archive {
             s.assign(reinterpret_cast<const char*>(from_.data()), n);
             from_ = from_.subspan(n);
         } else {
-            for (char c : s) out_.push_back(static_cast<std::byte>(c));
+            for (char c : s)
+                out_.push_back(static_cast<std::byte>(c));
         }
     }
     // Plain bytes of fixed size.
@@ -74,7 +75,8 @@ class Archive {
             }
         }
     }
-    // Calls each(element) for every element; on loading the vector is refilled first. At most `most`.
+    // Calls each(element) for every element; on loading the vector is refilled first. At most
+    // `most`.
     template <typename T, typename F>
     void list(std::vector<T>& v, size_t most, F&& each) {
         uint64_t n = v.size();
@@ -87,7 +89,8 @@ class Archive {
             }
             v.resize(n);
         }
-        for (T& t : v) each(t);
+        for (T& t : v)
+            each(t);
     }
 
   private:

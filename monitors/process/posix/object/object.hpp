@@ -1,8 +1,10 @@
-// Object: whatever a vNode consists of (processes, groups, sessions, descriptions, pipes, terminals).
+// Object: whatever a vNode consists of (processes, groups, sessions, descriptions, pipes,
+// terminals).
 //
-// Each lives in its vNode's ObjectTable under an id that is never reused within the vNode, refers to
-// others by id in its record, and can be saved and loaded (protocols.md section 8: checkpoints).
-// Held by Ref; leaves the table in its destructor. The table's lock is rank ObjectTable and innermost.
+// Each lives in its vNode's ObjectTable under an id that is never reused within the vNode, refers
+// to others by id in its record, and can be saved and loaded (protocols.md section 8: checkpoints).
+// Held by Ref; leaves the table in its destructor. The table's lock is rank ObjectTable and
+// innermost.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +21,23 @@ namespace tessera::posix {
 class Vnode;
 
 enum class ObjectKind : uint8_t {
-    Process = 1, Group = 2, Session = 3, DescriptorTable = 4, Pipe = 5, PipeEnd = 6, Terminal = 7,
-    TerminalFile = 8, StoreFile = 9, Directory = 10, Device = 11, TextFile = 12, Stream = 13,
-    StreamEnd = 14, Task = 15, PathFile = 16, Event = 17,
+    Process = 1,
+    Group = 2,
+    Session = 3,
+    DescriptorTable = 4,
+    Pipe = 5,
+    PipeEnd = 6,
+    Terminal = 7,
+    TerminalFile = 8,
+    StoreFile = 9,
+    Directory = 10,
+    Device = 11,
+    TextFile = 12,
+    Stream = 13,
+    StreamEnd = 14,
+    Task = 15,
+    PathFile = 16,
+    Event = 17,
 };
 
 class Object : public RefCounted {

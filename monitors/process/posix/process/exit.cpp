@@ -101,7 +101,8 @@ void finish_task(Task& t) {
         if (p.space().write(t.clear_child_tid, bytes_of(zero)))
             (void)v.futexes().wake(p.space(), t.clear_child_tid, 1, ~0u, false);
     }
-    // From here on somebody else may destroy the space: a reader of /proc can hold the last reference.
+    // From here on somebody else may destroy the space: a reader of /proc can hold the last
+    // reference.
     if (p.memory) p.space().leave();
     bool last;
     Ref<SpaceHolder> memory;

@@ -1,6 +1,6 @@
-// Signals: what is pending, what is blocked, what a process does about each. Data and pure rules only;
-// sending is Vnode's and Process's, delivery on the user stack is signal/frame.hpp.
-// Guarded by Vnode::mutex().
+// Signals: what is pending, what is blocked, what a process does about each. Data and pure rules
+// only; sending is Vnode's and Process's, delivery on the user stack is signal/frame.hpp. Guarded
+// by Vnode::mutex().
 #pragma once
 
 #include <array>
@@ -19,8 +19,9 @@ constexpr SignalSet signal_bit(int signal) {
 inline constexpr SignalSet kUnblockable = signal_bit(kSigKill) | signal_bit(kSigStop);
 inline constexpr SignalSet kStopSignals =
     signal_bit(kSigStop) | signal_bit(kSigTstp) | signal_bit(kSigTtin) | signal_bit(kSigTtou);
-inline constexpr SignalSet kFaultSignals = signal_bit(kSigSegv) | signal_bit(kSigBus) | signal_bit(kSigFpe) |
-                                           signal_bit(kSigIll) | signal_bit(kSigTrap) | signal_bit(kSigSys);
+inline constexpr SignalSet kFaultSignals = signal_bit(kSigSegv) | signal_bit(kSigBus) |
+                                           signal_bit(kSigFpe) | signal_bit(kSigIll) |
+                                           signal_bit(kSigTrap) | signal_bit(kSigSys);
 
 struct SignalInfo {
     int number = 0;

@@ -7,8 +7,8 @@
 
 #include <vector>
 
-#include "monitors/process/posix/file/description.hpp"
 #include "kernel/sync/wait_queue.hpp"
+#include "monitors/process/posix/file/description.hpp"
 
 namespace tessera::posix {
 
@@ -22,7 +22,7 @@ class ByteStream final : public Object {
 
     // Console side.
     Result<std::vector<std::byte>> fetch(uint64_t offset, size_t most); // Range
-    size_t offer(Bytes b);                                             // takes what fits
+    size_t offer(Bytes b);                                              // takes what fits
     size_t room();
     void end();
     bool ended();

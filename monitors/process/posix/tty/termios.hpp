@@ -19,17 +19,17 @@ static_assert(sizeof(WindowSize) == 8);
 
 // Indices into characters.
 inline constexpr unsigned kVintr = 0, kVquit = 1, kVerase = 2, kVkill = 3, kVeof = 4, kVtime = 5,
-                          kVmin = 6, kVstart = 8, kVstop = 9, kVsusp = 10, kVeol = 11, kVreprint = 12,
-                          kVwerase = 14, kVlnext = 15, kVeol2 = 16;
+                          kVmin = 6, kVstart = 8, kVstop = 9, kVsusp = 10, kVeol = 11,
+                          kVreprint = 12, kVwerase = 14, kVlnext = 15, kVeol2 = 16;
 // input
-inline constexpr uint32_t kIstrip = 040, kInlcr = 0100, kIgncr = 0200, kIcrnl = 0400, kIuclc = 01000,
-                          kIxon = 02000, kImaxbel = 020000, kIutf8 = 040000;
+inline constexpr uint32_t kIstrip = 040, kInlcr = 0100, kIgncr = 0200, kIcrnl = 0400,
+                          kIuclc = 01000, kIxon = 02000, kImaxbel = 020000, kIutf8 = 040000;
 // output
 inline constexpr uint32_t kOpost = 1, kOnlcr = 4, kOcrnl = 010, kOnocr = 020, kOnlret = 040;
 // local
-inline constexpr uint32_t kIsig = 1, kIcanon = 2, kEcho = 010, kEchoe = 020, kEchok = 040, kEchonl = 0100,
-                          kNoflsh = 0200, kTostop = 0400, kEchoctl = 01000, kEchoke = 04000,
-                          kIexten = 0100000;
+inline constexpr uint32_t kIsig = 1, kIcanon = 2, kEcho = 010, kEchoe = 020, kEchok = 040,
+                          kEchonl = 0100, kNoflsh = 0200, kTostop = 0400, kEchoctl = 01000,
+                          kEchoke = 04000, kIexten = 0100000;
 
 inline constexpr uint32_t kTcgets = 0x5401, kTcsets = 0x5402, kTcsetsw = 0x5403, kTcsetsf = 0x5404,
                           kTcsbrk = 0x5409, kTcxonc = 0x540a, kTcflsh = 0x540b, kTiocexcl = 0x540c,

@@ -2,8 +2,8 @@
 // signals from keys, output post-processing, window size, the foreground process group.
 //
 // Lock rank Terminal. Signals that keys cause are sent after that lock is released (Vnode's is
-// outside of it). Program output goes to a ByteStream, which blocks its writer; echo never blocks and is
-// dropped when the stream is full.
+// outside of it). Program output goes to a ByteStream, which blocks its writer; echo never blocks
+// and is dropped when the stream is full.
 #pragma once
 
 #include <string>
@@ -44,10 +44,10 @@ class Terminal final : public Object {
     void flush_input();
 
     // Controlling terminal. Rank Vnode is held by none of the callers.
-    Result<Pid> foreground(Task& t);                // NotTty unless it is t's terminal
+    Result<Pid> foreground(Task& t);                 // NotTty unless it is t's terminal
     Result<void> set_foreground(Task& t, Pid group); // NotTty, NotPermitted, InvalidArgument
     Result<void> make_controlling(Task& t, bool steal);
-    Result<void> disown(Task& t);                    // TIOCNOTTY
+    Result<void> disown(Task& t); // TIOCNOTTY
     Result<Pid> session_of(Task& t);
     void set_session(Pid session, Pid group); // by the console, before the program starts
     Pid foreground_group();
@@ -74,11 +74,11 @@ class Terminal final : public Object {
     kernel::WaitQueue input_changed_;
     Termios termios_;
     WindowSize size_;
-    std::string input_;         // typed, in order; lines_ of them are complete (canonical)
-    std::string marks_;         // parallel to input_: 1 = ends a line, 2 = an end-of-file mark
+    std::string input_; // typed, in order; lines_ of them are complete (canonical)
+    std::string marks_; // parallel to input_: 1 = ends a line, 2 = an end-of-file mark
     size_t lines_ = 0;
     uint32_t column_ = 0;
-    uint32_t edit_column_ = 0;  // where the line being edited began
+    uint32_t edit_column_ = 0; // where the line being edited began
     bool literal_next_ = false;
     bool hung_up_ = false;
     Pid session_;
@@ -89,7 +89,8 @@ class Terminal final : public Object {
 class TerminalFile final : public Description {
   public:
     TerminalFile(Vnode& v, Ref<Terminal> t, uint32_t flags, Location where)
-        : Description(v, ObjectKind::TerminalFile, flags, std::move(where)), terminal_(std::move(t)) {}
+        : Description(v, ObjectKind::TerminalFile, flags, std::move(where)),
+          terminal_(std::move(t)) {}
     Result<size_t> read(MutableBytes into) override;
     Result<size_t> write(Bytes from) override;
     Result<Attributes> attributes() override;

@@ -193,7 +193,8 @@ ProcessGroup* Vnode::find_group(Pid pid) {
 bool Vnode::orphaned(ProcessGroup& g) {
     for (auto& [pid, p] : processes_) {
         if (p->group.get() != &g || p->state == Process::State::Zombie) continue;
-        if (p->console && !p->console->hung_up()) return false; // tess continues it, or its end does
+        if (p->console && !p->console->hung_up())
+            return false; // tess continues it, or its end does
         if (!p->parent) continue;
         if (p->parent->group.get() != &g && p->parent->group->session.get() == g.session.get())
             return false;

@@ -3,8 +3,8 @@
 // mutex() (rank Vnode) guards the process tree, groups, sessions and signals; files, pipes,
 // terminals and descriptor tables have locks of their own with higher ranks. No lock is held across
 // RemoteFiles calls (but a description's own), user-memory copies or AddressSpace calls.
-// Created by the process monitor when GPM mounts the vNode here; stop() ends every process, and only
-// then may it be destroyed.
+// Created by the process monitor when GPM mounts the vNode here; stop() ends every process, and
+// only then may it be destroyed.
 #pragma once
 
 #include <map>
@@ -85,7 +85,8 @@ class Vnode {
     int64_t realtime_ns() const { return services_.machine.realtime_ns() + realtime_offset_; }
     Nanos uptime() const { return kernel::Thread::now() - started_; }
 
-    // Pids [first, first + count) may be used here from now on (leased by GPM). 1 is init, everywhere.
+    // Pids [first, first + count) may be used here from now on (leased by GPM). 1 is init,
+    // everywhere.
     void lease_pids(Pid first, uint32_t count);
 
     // The names of things, for uname and sethostname. (V)
@@ -100,7 +101,8 @@ class Vnode {
     ProcessGroup* find_group(Pid pid);
     template <typename F>
     void for_each_process(F&& f) {
-        for (auto& [pid, p] : processes_) f(*p);
+        for (auto& [pid, p] : processes_)
+            f(*p);
     }
     size_t process_count() const { return processes_.size(); }
     std::map<Pid, ProcessGroup*>& groups() { return groups_; }

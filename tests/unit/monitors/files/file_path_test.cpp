@@ -1,5 +1,5 @@
-// The whole way of a file operation without a network: RemoteFilesClient (process monitor) -> FileHome
-// (memory monitor) and storage service -> Store on a disk in memory.
+// The whole way of a file operation without a network: RemoteFilesClient (process monitor) ->
+// FileHome (memory monitor) and storage service -> Store on a disk in memory.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -32,8 +32,10 @@ class MemoryDisk final : public env::BlockDevice {
                 done(std::unexpected(Error::Io));
                 return {};
             }
-            if (r.op == env::BlockOp::Read) std::memcpy(r.buffer.data(), &bytes_[at], r.buffer.size());
-            else std::memcpy(&bytes_[at], r.buffer.data(), r.buffer.size());
+            if (r.op == env::BlockOp::Read)
+                std::memcpy(r.buffer.data(), &bytes_[at], r.buffer.size());
+            else
+                std::memcpy(&bytes_[at], r.buffer.data(), r.buffer.size());
         }
         done({});
         return {};
@@ -99,7 +101,8 @@ class FilePath : public testing::Test {
             ASSERT_TRUE(r);
             store_ = std::move(*r);
         });
-        service_ = std::make_unique<smon::Service>(cluster_.add(kS, rpc::NodeKind::Storage), *store_);
+        service_ =
+            std::make_unique<smon::Service>(cluster_.add(kS, rpc::NodeKind::Storage), *store_);
     }
     void boot_home() {
         home_.reset();
@@ -253,18 +256,21 @@ TEST_F(FilePath, ANeverWrittenOutWriteIsReportedOnce) {
 }
 
 TEST_F(FilePath, DirectoriesListInPages) {
-    for (int i = 0; i < 300; i++) create("file" + std::to_string(i));
+    for (int i = 0; i < 300; i++)
+        create("file" + std::to_string(i));
     std::map<std::string, int> seen;
     uint64_t after = 0;
     for (;;) {
         auto entries = files_->read_directory(kVnode, {}, root_, after, 100);
         ASSERT_TRUE(entries);
         if (entries->empty()) break;
-        for (auto& e : *entries) seen[e.name]++;
+        for (auto& e : *entries)
+            seen[e.name]++;
         after = entries->back().cookie;
     }
     EXPECT_EQ(seen.size(), 300u);
-    for (auto& [name, n] : seen) EXPECT_EQ(n, 1) << name;
+    for (auto& [name, n] : seen)
+        EXPECT_EQ(n, 1) << name;
 }
 
 // Random operations on a few files against a model, with restarts of the home in between (after a
@@ -272,7 +278,8 @@ TEST_F(FilePath, DirectoriesListInPages) {
 TEST_F(FilePath, AgreesWithAModel) {
     std::mt19937 dice(7);
     std::map<int, std::pair<posix::FileRef, std::string>> model;
-    for (int i = 0; i < 6; i++) model[i] = {create("m" + std::to_string(i)), ""};
+    for (int i = 0; i < 6; i++)
+        model[i] = {create("m" + std::to_string(i)), ""};
     for (int step = 0; step < 3000; step++) {
         auto& [f, text] = model[static_cast<int>(dice() % 6)];
         switch (dice() % 10) {
@@ -295,7 +302,9 @@ TEST_F(FilePath, AgreesWithAModel) {
                 text.resize(c.size);
                 break;
             }
-            case 5: ASSERT_TRUE(files_->sync(kVnode, f, false)); break;
+            case 5:
+                ASSERT_TRUE(files_->sync(kVnode, f, false));
+                break;
             case 6:
                 clock_.now_ += seconds(2);
                 home_->poll();
@@ -314,7 +323,8 @@ TEST_F(FilePath, AgreesWithAModel) {
             }
         }
     }
-    for (auto& [i, m] : model) EXPECT_EQ(read(m.first), m.second);
+    for (auto& [i, m] : model)
+        EXPECT_EQ(read(m.first), m.second);
 }
 
 } // namespace

@@ -27,7 +27,8 @@ struct Builder {
         segment(0, 5, 0, 0x400000, 0x1000, 0x1000);
         segment(1, 6, 0x1000, 0x401000, 0x800, 0x3000);
     }
-    void segment(int i, uint32_t flags, uint64_t offset, uint64_t address, uint64_t bytes, uint64_t memory) {
+    void segment(int i, uint32_t flags, uint64_t offset, uint64_t address, uint64_t bytes,
+                 uint64_t memory) {
         size_t p = 64 + 56 * static_cast<size_t>(i);
         at<uint32_t>(p, 1);
         at<uint32_t>(p + 4, flags);
@@ -75,13 +76,16 @@ TEST(Elf, RefusesWhatIsHostile) {
         {"many headers", [](Builder& b) { b.at<uint16_t>(56, 65535); }},
         {"header size", [](Builder& b) { b.at<uint16_t>(54, 1); }},
         {"headers outside", [](Builder& b) { b.at<uint64_t>(32, ~0ull - 8); }},
-        {"segment past the file", [](Builder& b) { b.segment(0, 5, 0, 0x400000, 0x100000, 0x100000); }},
+        {"segment past the file",
+         [](Builder& b) { b.segment(0, 5, 0, 0x400000, 0x100000, 0x100000); }},
         {"segment wraps", [](Builder& b) { b.segment(0, 5, 0, 0x400000, 0x1000, ~0ull); }},
-        {"kernel address", [](Builder& b) { b.segment(0, 5, 0, 0xffffffff80000000, 0x1000, 0x1000); }},
+        {"kernel address",
+         [](Builder& b) { b.segment(0, 5, 0, 0xffffffff80000000, 0x1000, 0x1000); }},
         {"page zero", [](Builder& b) { b.segment(0, 5, 0, 0, 0x1000, 0x1000); }},
         {"overlap", [](Builder& b) { b.segment(1, 6, 0x800, 0x400800, 0x10, 0x10); }},
         {"misaligned", [](Builder& b) { b.segment(1, 6, 0x1001, 0x402000, 0x10, 0x10); }},
-        {"more file than memory", [](Builder& b) { b.segment(1, 6, 0x1000, 0x401000, 0x800, 0x10); }},
+        {"more file than memory",
+         [](Builder& b) { b.segment(1, 6, 0x1000, 0x401000, 0x800, 0x10); }},
         {"entry not executable", [](Builder& b) { b.at<uint64_t>(24, 0x401000); }},
         {"entry nowhere", [](Builder& b) { b.at<uint64_t>(24, 0x700000); }},
     };
@@ -96,7 +100,8 @@ TEST(Elf, RefusesWhatIsHostile) {
 
 TEST(Elf, RefusesEveryTruncation) {
     Builder b;
-    for (size_t n = 0; n < 64; n++) EXPECT_FALSE(find_program_headers(Bytes(b.file).first(n)));
+    for (size_t n = 0; n < 64; n++)
+        EXPECT_FALSE(find_program_headers(Bytes(b.file).first(n)));
     b.file.resize(0x17ff);
     EXPECT_FALSE(b.parse());
 }

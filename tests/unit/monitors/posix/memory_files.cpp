@@ -311,12 +311,13 @@ Result<std::vector<DirectoryEntry>> MemoryFiles::read_directory(VnodeId, const C
     Guard g(mutex_);
     Node* dir = TRY(node(d));
     std::vector<DirectoryEntry> v;
-    // The cookie comes from the child's id, so it is stable while others come and go; 64 names at most
-    // of one file in one directory.
+    // The cookie comes from the child's id, so it is stable while others come and go; 64 names at
+    // most of one file in one directory.
     std::map<uint64_t, std::pair<std::string, uint64_t>> by_cookie;
     for (auto& [name, id] : dir->children) {
         uint64_t cookie = id * 64;
-        while (by_cookie.contains(cookie)) cookie++;
+        while (by_cookie.contains(cookie))
+            cookie++;
         by_cookie[cookie] = {name, id};
     }
     for (auto& [cookie, entry] : by_cookie)

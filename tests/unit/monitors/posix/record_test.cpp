@@ -1,4 +1,5 @@
-// Save and load of every object kind: what was saved, loaded into a fresh object, saves the same again.
+// Save and load of every object kind: what was saved, loaded into a fresh object, saves the same
+// again.
 #include <gtest/gtest.h>
 
 #include "monitors/process/posix/fs/dev_fs.hpp"

@@ -533,7 +533,8 @@ UserExit run_user(UserContext& context) {
         e.reason = UserExitReason::PageFault;
         e.address = VirtAddr(reinterpret_cast<uint64_t>(info.si_addr));
         e.present = info.si_code == SEGV_ACCERR;
-    } else if (signal == SIGFPE || signal == SIGILL || signal == SIGTRAP || signal == SIGSEGV || signal == SIGBUS) {
+    } else if (signal == SIGFPE || signal == SIGILL || signal == SIGTRAP || signal == SIGSEGV ||
+               signal == SIGBUS) {
         // Others are the host's (SIGCHLD of a traced child, a kick's SIGSTOP): nothing happened.
         e.reason = UserExitReason::Exception;
         e.vector = signal == SIGFPE    ? kDivideError

@@ -49,8 +49,9 @@ TEST_F(Tty, ReadsALineInParts) {
 }
 
 TEST_F(Tty, Erases) {
-    type("abX\x7f"
-         "c\n");
+    type(
+        "abX\x7f"
+        "c\n");
     EXPECT_EQ(line(), "abc\n");
     EXPECT_EQ(screen(), "abX\b \bc\r\n");
     type("gone\x15kept\n");
@@ -78,7 +79,9 @@ TEST_F(Tty, TakesTheNextKeyLiterally) {
 }
 
 TEST_F(Tty, RawGivesEveryKey) {
-    set([](Termios& x) { x.local &= ~(kIcanon | kEcho | kIsig), x.input &= ~kIcrnl, x.characters[kVmin] = 1; });
+    set([](Termios& x) {
+        x.local &= ~(kIcanon | kEcho | kIsig), x.input &= ~kIcrnl, x.characters[kVmin] = 1;
+    });
     type("a\r\x03\x04");
     EXPECT_EQ(line(), "a\r\x03\x04");
     EXPECT_EQ(screen(), "");
@@ -141,7 +144,8 @@ TEST(Signals, StandardOnceRealtimeQueued) {
     EXPECT_EQ(p.take(~0ull).value, 1u);
     EXPECT_EQ(p.take(~0ull).value, 2u);
     EXPECT_EQ(p.set(), 0u);
-    for (size_t i = 0; i < PendingSignals::kMostQueued; i++) EXPECT_TRUE(p.add({.number = 40}));
+    for (size_t i = 0; i < PendingSignals::kMostQueued; i++)
+        EXPECT_TRUE(p.add({.number = 40}));
     EXPECT_FALSE(p.add({.number = 40}));
 }
 

@@ -1,6 +1,6 @@
 // FakeCluster: rpc::Nodes that reach each other through one queue instead of a network. Nothing is
-// lost or late; a node can be cut off, and then calls to it end in Timeout. pump() delivers until all
-// is quiet.
+// lost or late; a node can be cut off, and then calls to it end in Timeout. pump() delivers until
+// all is quiet.
 #pragma once
 
 #include <deque>
@@ -94,7 +94,8 @@ inline FakeNode& FakeCluster::add(roce::Ipv4 address, NodeKind kind) {
     return *slot;
 }
 
-inline void FakePeer::call(Opcode op, Bytes head, Bytes body, const CallOptions&, ReplyHandler done) {
+inline void FakePeer::call(Opcode op, Bytes head, Bytes body, const CallOptions&,
+                           ReplyHandler done) {
     FakeCluster::Call c{to_, from_.self, op, {}, std::move(done)};
     c.request.assign(head.begin(), head.end());
     c.request.insert(c.request.end(), body.begin(), body.end());
@@ -118,8 +119,10 @@ inline void FakeCluster::pump() {
         if (!replies_.empty()) {
             Reply r = std::move(replies_.front());
             replies_.pop_front();
-            if (r.error != Error{}) r.done(std::unexpected(r.error));
-            else r.done(Bytes(r.body));
+            if (r.error != Error{})
+                r.done(std::unexpected(r.error));
+            else
+                r.done(Bytes(r.body));
             continue;
         }
         auto [token, c] = std::move(queue_.front());

@@ -1,5 +1,5 @@
-// env::FramePool on the heap: every frame is an allocation of its own, so that ASan sees what is used
-// after its release.
+// env::FramePool on the heap: every frame is an allocation of its own, so that ASan sees what is
+// used after its release.
 #pragma once
 
 #include <map>
@@ -28,7 +28,9 @@ class HeapFrames final : public FramePool {
         frames_.erase(f);
         return true;
     }
-    uint32_t shares(FrameNo f) const override { return const_cast<HeapFrames*>(this)->at(f).shares; }
+    uint32_t shares(FrameNo f) const override {
+        return const_cast<HeapFrames*>(this)->at(f).shares;
+    }
     MutableBytes bytes(FrameNo f) override { return {at(f).bytes.get(), kPageSize}; }
     FrameCounts counts() const override { return {total_, total_ - frames_.size()}; }
 
