@@ -192,7 +192,7 @@ void Component::measure_echo(std::string_view value, cluster::Done done) {
         echo_done_ = std::move(done);
         return;
     }
-    done(std::unexpected(Error::InvalidArgument));
+    done(std::unexpected(Error::NoDevice));
 }
 
 void Component::run() {

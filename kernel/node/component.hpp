@@ -85,6 +85,7 @@ class Component {
     Incarnation incarnation() const { return incarnation_; }
 
     // Measures raw round trips: "NAME:ROUNDS" of another component. Results in the counters.
+    // NoDevice: no such component in the directory (yet).
     void measure_echo(std::string_view value, cluster::Done done);
 
     // A disk's interrupt, or anything else: poll soon. Any context.
