@@ -363,6 +363,10 @@ class ProcessRole final : public RoleMonitor,
         }
         if (v && !v->stop(kernel::Thread::now() + seconds(10)))
             LOG(Warning, "pmon", "vNode %u: some processes did not end", id.value);
+        if (v) {
+            kernel::MutexGuard guard(unmounting_);
+            service_->forget(*v);
+        }
         kernel::Event gone;
         Own<posix::Vnode> dying;
         while (!component_.shard().post([&] {
@@ -403,6 +407,7 @@ class ProcessRole final : public RoleMonitor,
     std::optional<pmon::ProcessService> service_;
     std::map<VnodeId, Mounted> mounts_; // shard
     kernel::Spinlock vnodes_lock_;
+    kernel::Mutex unmounting_{kernel::LockRank::Leaf}; // one vNode at a time
     std::vector<posix::Vnode*> vnodes_;
     std::atomic<uint32_t> processes_{0};
 };

@@ -123,6 +123,8 @@ struct ProcessService::State final : public RefCounted {
     std::atomic<size_t> session_count{0};
     std::map<uint64_t, Session> sessions;
     size_t starting = 0;
+    std::atomic<Vnode*> to_forget{nullptr};
+    kernel::Event forgotten;
 
     kernel::Mutex mutex{kernel::LockRank::Leaf}; // both lists of spawns
     kernel::WaitQueue spawn_wanted;
@@ -214,6 +216,12 @@ void ProcessService::State::deliver() {
     }
 }
 
+void ProcessService::forget(Vnode& vnode) {
+    state_->to_forget = &vnode;
+    state_->wake.signal();
+    state_->forgotten.wait();
+}
+
 void ProcessService::poll() {
     state_->deliver();
 }
@@ -259,6 +267,14 @@ void ProcessService::State::serve() {
             finish(std::move(job));
         }
         next = look_at_parked();
+        if (starting == 0)
+            if (Vnode* v = to_forget.exchange(nullptr)) {
+                std::vector<uint64_t> ids;
+                for (auto& [id, session] : sessions)
+                    if (&session.console->vnode() == v) ids.push_back(id);
+                for (uint64_t id : ids) close(id);
+                forgotten.signal();
+            }
         session_count = sessions.size();
     }
 }

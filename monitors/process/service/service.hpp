@@ -42,6 +42,9 @@ class ProcessService {
     ~ProcessService(); // in no shard step; ends its thread
 
     void register_handlers(rpc::Node& node); // once, before traffic
+    // Forgets every console of a vNode that is no longer in the directory and whose programs have
+    // ended. Blocks; any thread that is not a shard's, one at a time.
+    void forget(posix::Vnode& vnode);
     // In the shard, after Node::poll(): sends answers whose post found the inbox full.
     void poll();
     Nanos next_deadline() const;

@@ -24,6 +24,7 @@ class Console final : public RefCounted {
     ~Console() override;
 
     uint64_t id() const { return id_; }
+    Vnode& vnode() { return vnode_; }
     bool is_terminal() const { return static_cast<bool>(terminal_); }
     const Ref<Terminal>& terminal() const { return terminal_; }
 
