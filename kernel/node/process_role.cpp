@@ -27,8 +27,8 @@ namespace {
 // Kept for kernel objects: page tables, stacks, descriptors, RPC buffers.
 constexpr uint64_t kKernelShare = mib(48) / kPageSize;
 
-// The random numbers of threads (AT_RANDOM, getrandom, /dev/urandom): a fast generator of their own,
-// under a lock.
+// The random numbers of threads (AT_RANDOM, getrandom, /dev/urandom): a fast generator of their
+// own, under a lock.
 class ThreadRandom final : public Random {
   public:
     explicit ThreadRandom(kernel::EntropyPool pool) : pool_(std::move(pool)) {}

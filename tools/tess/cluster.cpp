@@ -84,7 +84,6 @@ Outcome<std::string> key_text(const Paths& p) {
     return text;
 }
 
-
 Outcome<void> make_disk(const Paths& p, const ComponentConfig& c, const Installation& i) {
     if (access(p.disk(c.name).c_str(), F_OK) == 0) return {};
     std::string fresh = p.disk(c.name) + ".new";

@@ -272,7 +272,8 @@ void ProcessService::State::serve() {
                 std::vector<uint64_t> ids;
                 for (auto& [id, session] : sessions)
                     if (&session.console->vnode() == v) ids.push_back(id);
-                for (uint64_t id : ids) close(id);
+                for (uint64_t id : ids)
+                    close(id);
                 forgotten.signal();
             }
         session_count = sessions.size();
