@@ -24,9 +24,9 @@ TESTS = []
 WORDS = []  # of main's arguments
 
 
-def test(own_cluster=False, limit=60):
+def test(own_cluster=False, limit=60, long=False):
     def register(function):
-        TESTS.append((function, own_cluster, limit))
+        TESTS.append((function, own_cluster, limit, long))
         return function
     return register
 
@@ -211,8 +211,11 @@ def main(names):
     passed = failed = 0
     shared = None
     shared_problem = None
-    for function, own_cluster, limit in TESTS:
+    for function, own_cluster, limit, long in TESTS:
         if not chosen(function.__name__):
+            continue
+        if long and not names and os.environ.get("TESSERA_LONG") != "1":
+            print(f"later {function.__name__}: with TESSERA_LONG=1, or by name", flush=True)
             continue
         start = time.monotonic()
         tess = None
