@@ -6,6 +6,7 @@ and after each, and likewise on the host.
 import functools
 import os
 import re
+import signal
 import shutil
 import subprocess
 import tempfile
@@ -61,6 +62,12 @@ def results(output):
     return found
 
 
+def default_signals():
+    """As in a vNode, whatever started us ignores (nohup, a shell's background)."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def on_the_host(names):
     """Runs the rows under chroot; in process, mount and host name namespaces of their own, so that /proc shows
     only them and nothing is left behind. Says what right is missing where that is not allowed."""
@@ -85,7 +92,8 @@ def on_the_host(names):
         try:
             r = subprocess.run(["unshare", "--pid", "--mount", "--uts", "--fork", "--kill-child", "/bin/sh", "-c",
                                 setup + " -c 'cd /root; exec sh -s'"], input=batch(names).encode(), env=ENVIRONMENT,
-                               capture_output=True, timeout=TABLE_SECONDS, start_new_session=True)
+                               capture_output=True, timeout=TABLE_SECONDS, start_new_session=True,
+                               preexec_fn=default_signals)
         except subprocess.TimeoutExpired as e:
             raise Failure(f"the rows did not end within {TABLE_SECONDS} s on the host: {e.stdout[-300:]!r}")
         found = results(r.stdout.decode(errors="replace"))
