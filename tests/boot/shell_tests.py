@@ -2,6 +2,7 @@
 import os
 import signal
 import subprocess
+import time
 
 from harness import TOP, Terminal, check, equal, test
 
