@@ -12,7 +12,7 @@ class Busybox : public testing::Test {
   protected:
     void SetUp() override {
         if (!tracing_works()) GTEST_SKIP() << "ptrace is not allowed here";
-        if (!w.add_busybox()) GTEST_SKIP() << "no /bin/busybox (Debian package busybox-static)";
+        ASSERT_TRUE(w.add_busybox()) << "no /bin/busybox (Debian package busybox-static)";
     }
     void expect(const std::string& script, const std::string& out, int code = 0) {
         Outcome o = w.shell(script);
