@@ -49,6 +49,7 @@ class StorageRole final : public RoleMonitor {
     }
 
     void on_fence(NodeId node, Incarnation incarnation, cluster::Done done) override {
+        service_->fenced({node, incarnation});
         store_->fence({node, incarnation},
                       [done = std::move(done)](Result<void> r) mutable { done(r); });
     }

@@ -14,18 +14,21 @@
 
 namespace tessera::schema {
 
-inline constexpr Opcode kFileWalk{0x3000};          // FileWalk + path -> FileWalkReply + link text
-inline constexpr Opcode kFileAttributes{0x3001};    // FileTarget -> WireAttributes
-inline constexpr Opcode kFileChange{0x3002};        // FileChange -> WireAttributes
-inline constexpr Opcode kFileCreate{0x3003};        // FileCreate + name -> WireAttributes
-inline constexpr Opcode kFileSymlink{0x3004};       // FileSymlink + name + text -> WireAttributes
-inline constexpr Opcode kFileReadLink{0x3005};      // FileTarget -> text
-inline constexpr Opcode kFileLink{0x3006};          // FileLink + name -> nothing
-inline constexpr Opcode kFileUnlink{0x3007};        // FileUnlink + name -> nothing
-inline constexpr Opcode kFileRename{0x3008};        // FileRename + both names -> nothing
+inline constexpr Opcode kFileWalk{0x3000};       // FileWalk + path -> FileWalkReply + link text
+inline constexpr Opcode kFileAttributes{0x3001}; // FileTarget -> WireAttributes
+inline constexpr Opcode kFileChange{0x3002};     // FileChange -> WireAttributes
+inline constexpr Opcode kFileCreate{0x3003};     // FileCreate + name -> WireAttributes
+inline constexpr Opcode kFileSymlink{0x3004};    // FileSymlink + name + text -> WireAttributes
+inline constexpr Opcode kFileReadLink{0x3005};   // FileTarget -> text
+inline constexpr Opcode kFileLink{0x3006};       // FileLink + name -> nothing
+inline constexpr Opcode kFileUnlink{0x3007};     // FileUnlink + name -> WireAttributes, or nothing
+// FileRename + both names -> nothing, or the WireFile that lost its last name by it
+inline constexpr Opcode kFileRename{0x3008};
 inline constexpr Opcode kFileReadDirectory{0x3009}; // FileReadDirectory -> WireEntry + name, ...
-inline constexpr Opcode kFileHold{0x300a};          // FileTarget -> nothing
-inline constexpr Opcode kFileRelease{0x300b};       // FileTarget -> nothing
+// A pComponent holds what it has open, and so keeps it alive. A home says that it has newer data;
+// that keeps nothing alive.
+inline constexpr Opcode kFileHold{0x300a};      // FileTarget -> nothing
+inline constexpr Opcode kFileRelease{0x300b};   // FileTarget -> FileReleased
 inline constexpr Opcode kFileSystemUse{0x300c}; // FileTarget (file ignored) -> WireFileSystemUse
 inline constexpr Opcode kFileSyncAll{0x300d};   // FileTarget (file ignored) -> nothing
 
@@ -35,6 +38,9 @@ inline constexpr Opcode kHomeAttributes{0x3022}; // HomeTarget -> WireAttributes
 inline constexpr Opcode kHomeChange{0x3023};     // HomeChange -> WireAttributes
 inline constexpr Opcode kHomeSync{0x3024};       // HomeTarget -> nothing, when durable
 inline constexpr Opcode kHomeSyncAll{0x3025}; // HomeTarget (file ignored) -> nothing, when durable
+// HomeTarget -> nothing: the file has lost its last name or holder; the home asks the store, and
+// drops what it has of a file that is gone
+inline constexpr Opcode kHomeForget{0x3026};
 
 inline constexpr Opcode kStoreRead{0x3040};  // StoreData -> data
 inline constexpr Opcode kStoreWrite{0x3041}; // StoreData + data -> nothing
@@ -42,7 +48,8 @@ inline constexpr Opcode kStoreSync{0x3042};  // FileTarget -> nothing, when dura
 inline constexpr Opcode kStoreCreateRoot{
     0x3043}; // gsm: StoreCreateRoot -> WireAttributes; idempotent
 inline constexpr Opcode kStoreRemoveRoot{0x3044}; // gsm: FileTarget -> nothing; idempotent
-inline constexpr Opcode kStoreFence{0x3045}; // gsm: StoreFence: releases what a dead holder held
+inline constexpr Opcode kStoreFence{0x3045};   // gsm: StoreFence: releases what a dead holder held
+inline constexpr Opcode kStoreReserve{0x3046}; // home: StoreReserve -> StoreReserved
 
 inline constexpr size_t kMaxFileData = 32 * 1024; // bytes of file data in one message
 
@@ -228,10 +235,10 @@ static_assert(sizeof(HomeChange) == 240);
 struct StoreData {
     FileTarget target;
     Le64 offset;
-    Le32 length; // of a read
-    Le32 reserved;
-    Le64 size;        // write-out: the file's size
-    Le64 modified_ns; // write-out; 0 = leave
+    Le32 length;          // of a read
+    Le32 reserved_blocks; // write-out: as many of the home's reserved blocks may be used
+    Le64 size;            // write-out: the file's size
+    Le64 modified_ns;     // write-out; 0 = leave
     Le64 sequence;
 };
 static_assert(sizeof(StoreData) == 64);
@@ -242,6 +249,26 @@ struct StoreCreateRoot {
     Le64 quota_bytes; // 0 = none
 };
 static_assert(sizeof(StoreCreateRoot) == 16);
+
+// Blocks (4 KiB) set aside for what the home has accepted and not written out yet. Counted at the
+// arrival of requests: a write-out takes its reserved_blocks from the account as it arrives.
+struct StoreReserve {
+    Le32 vnode;
+    Le32 reserved;
+    Le64 blocks; // that the home wants to have in all
+};
+static_assert(sizeof(StoreReserve) == 16);
+
+struct StoreReserved {
+    Le64 blocks; // that it has, as of the request's arrival; fewer than asked for: there is no room
+};
+static_assert(sizeof(StoreReserved) == 8);
+
+struct FileReleased {
+    unsigned char gone; // 1: the file had no name any more, and exists no longer
+    unsigned char reserved[3];
+};
+static_assert(sizeof(FileReleased) == 4);
 
 struct StoreFence {
     Le32 node;

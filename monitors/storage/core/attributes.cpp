@@ -101,6 +101,7 @@ Result<void> Engine::fence(Holder holder) {
     index->each_hold(holder, [&](Hold& h) {
         if (h.object->nlink == 0) orphans.push_back(h.object->ref);
     });
+    reservations.fence(holder);
     record.fence(holder);
     commit({});
     for (ObjectRef ref : orphans) {
@@ -153,6 +154,7 @@ Result<void> Engine::remove_root(VnodeId vnode) {
     Root* root = index->find_root(vnode);
     if (!root) return Fail(Error::NotFound);
     Object* o = index->find(root->directory);
+    reservations.forget(vnode);
     record.drop_root(vnode);
     if (o) {
         ObjectItem item = item_of(*o);
@@ -198,7 +200,7 @@ void Engine::reap() {
 Result<StatFs> Engine::statfs(VnodeId vnode) {
     StatFs s;
     uint64_t free = allocator->free_blocks() + allocator->pending_blocks();
-    free -= std::min(free, kDataReserve);
+    free -= std::min(free, kDataReserve + reservations.total());
     s.total_bytes = allocator->blocks() * kBlockSize;
     s.free_bytes = free * kBlockSize;
     s.used_bytes = s.total_bytes - s.free_bytes;
@@ -209,7 +211,7 @@ Result<StatFs> Engine::statfs(VnodeId vnode) {
         Root* root = index->find_root(vnode);
         if (!root) return Fail(Error::NotFound);
         if (root->quota_bytes) {
-            s.used_bytes = root->used_blocks * kBlockSize;
+            s.used_bytes = (root->used_blocks + reservations.of(vnode)) * kBlockSize;
             s.total_bytes = root->quota_bytes;
             uint64_t left = s.total_bytes - std::min(s.total_bytes, s.used_bytes);
             s.free_bytes = std::min(s.free_bytes, left);

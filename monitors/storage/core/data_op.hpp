@@ -39,6 +39,9 @@ struct DataOp : IoNode {
     int64_t time = 0;
     bool keep_suid = true;
     bool reclaimed = false;
+    Holder reserved_by;
+    uint32_t reserved = 0; // blocks it has taken from that holder's account and not allocated
+    uint32_t spent = 0;    // of them allocated by the chunk under way
     SetAttributes change;
     Done<size_t> done;
     Done<Attributes> done_attributes;

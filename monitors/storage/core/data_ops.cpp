@@ -19,6 +19,7 @@ DataOp* Engine::take_op(Object& o, uint64_t first, uint64_t last, bool exclusive
     op->object = &o;
     op->position = 0;
     op->reclaimed = false;
+    op->reserved = op->spent = 0;
     op->result = {};
     op->runs.clear();
     op->segments.clear();
@@ -72,6 +73,11 @@ void Engine::finish(DataOp& op, Result<size_t> result) {
         after = Fail(result.error());
     else if (!o.dead && op.kind == DataOp::Kind::Resize)
         after = attributes(o);
+    if (op.reserved && result)
+        reservations.spend(o.vnode, op.reserved);
+    else if (op.reserved)
+        reservations.put_back(op.reserved_by, o.vnode, op.reserved);
+    op.reserved = 0;
     o.pins++;
     op.link.unlink();
     op.object = nullptr;

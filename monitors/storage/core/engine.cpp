@@ -71,7 +71,10 @@ Result<void> Engine::may_change() const {
     return {};
 }
 
-Result<void> Engine::room_for(size_t memory, size_t snapshot_bytes) {
+Result<void> Engine::room_for(size_t memory, size_t snapshot_bytes, uint64_t own) {
+    uint64_t reserved = reservations.total() - std::min(reservations.total(), own);
+    memory += reserved * kMemoryPerBlock;
+    snapshot_bytes += reserved * kSnapshotPerBlock;
     size_t used = index->memory() + PathCache::memory();
     // A tenth of the area is left for block headers and padding.
     uint64_t area = uint64_t{header.snapshot_blocks} * kStreamPayload / 10 * 9;

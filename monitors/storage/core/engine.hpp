@@ -21,6 +21,7 @@
 #include "monitors/storage/core/log.hpp"
 #include "monitors/storage/core/path_cache.hpp"
 #include "monitors/storage/core/record.hpp"
+#include "monitors/storage/core/reservations.hpp"
 #include "monitors/storage/core/store.hpp"
 
 namespace tessera::storage {
@@ -30,6 +31,8 @@ class Engine final : public IndexListener, public LogListener {
     static constexpr size_t kDataOps = 32;
     static constexpr size_t kMaxWaiting = 1024;
     static constexpr uint64_t kDataReserve = 16;      // blocks kept for truncations
+    static constexpr size_t kMemoryPerBlock = 4;      // of a file, in the index
+    static constexpr size_t kSnapshotPerBlock = 36;   // at most: an extent of its own
     static constexpr uint64_t kMaxUnflushedLog = 512; // log blocks
 
     Engine(env::BlockDevice& device, Clock& clock, const MountOptions& options);
@@ -44,6 +47,7 @@ class Engine final : public IndexListener, public LogListener {
     StoreHeader header;
     std::unique_ptr<Index> index;
     std::unique_ptr<Allocator> allocator;
+    Reservations reservations;
     PathCache paths;
     RecordBuilder record;
     uint64_t checksum_errors = 0;
@@ -62,7 +66,8 @@ class Engine final : public IndexListener, public LogListener {
         return options.read_only || log.failed() || log.can_append(kMaxRecord);
     }
     Result<void> may_change() const; // ReadOnly, Io
-    Result<void> room_for(size_t memory, size_t snapshot_bytes);
+    // Beside what is reserved, but for `own` blocks of it. NoSpace.
+    Result<void> room_for(size_t memory, size_t snapshot_bytes, uint64_t own = 0);
     // Applies and logs `record`, and clears it. The objects named become dirty for fsync.
     void commit(std::initializer_list<Object*> touched);
     void remember(const Caller& caller, ObjectRef result); // adds the reply to `record`
@@ -93,6 +98,7 @@ class Engine final : public IndexListener, public LogListener {
     Result<void> release(ObjectRef, Holder);
     Result<void> fence(Holder);
     Result<StatFs> statfs(VnodeId);
+    void reserve(Holder, VnodeId, uint64_t blocks, Done<uint64_t> done);
     void sync(Log::Waiter done);
     void check(const CheckOptions&, Done<CheckReport> done);
 
@@ -138,6 +144,8 @@ class Engine final : public IndexListener, public LogListener {
     Result<void> allocate(DataOp& op, uint32_t count, uint64_t reserve);
     void give_back(DataOp& op);
     void out_of_space(DataOp& op);
+    uint64_t reservable(VnodeId vnode) const;
+    uint64_t grant(Holder, VnodeId, uint64_t had, uint64_t more);
     void submit_runs(DataOp& op);
     bool verify(const DataOp& op, uint32_t disk_block, Bytes block);
     void finish(DataOp& op, Result<size_t> result);

@@ -184,6 +184,10 @@ void Store::sync(Done<void> done) {
     engine_->sync([done = std::move(done)](Result<void> r) mutable { done(r); });
 }
 
+void Store::reserve(Holder holder, VnodeId vnode, uint64_t blocks, Done<uint64_t> done) {
+    engine_->reserve(holder, vnode, blocks, std::move(done));
+}
+
 void Store::statfs(VnodeId vnode, Done<StatFs> done) {
     done(engine_->statfs(vnode));
 }

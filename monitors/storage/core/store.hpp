@@ -144,6 +144,11 @@ class Store {
     void fsync(ObjectRef object, Done<void> done);
     void sync(Done<void> done);
 
+    // Sets blocks aside for writes that this holder will make under the vNode's root: `blocks` is
+    // how many it wants to have in all. done gets how many it has; fewer than it asked for: the
+    // device, the quota or the metadata is full. Gone with the holder's fence, and with the store.
+    void reserve(Holder holder, VnodeId vnode, uint64_t blocks, Done<uint64_t> done);
+    // Reserved blocks count as used.
     void statfs(VnodeId vnode, Done<StatFs> done);
     void check(const CheckOptions&, Done<CheckReport> done);
     // Writes a snapshot and empties the log; happens by itself, offered for tools and tests.

@@ -80,20 +80,22 @@ struct RequestId {
     constexpr auto operator<=>(const RequestId&) const = default;
 };
 
-// On whose behalf, which request, and the wall-clock time to stamp (the file's home stamps times).
-struct Caller {
-    Credentials credentials;
-    RequestId request;
-    int64_t time =
-        0; // nanoseconds since 1970; 0: the store's clock plus MountOptions::realtime_offset
-};
-
-// Who keeps an object alive after its last name is gone.
+// Who keeps an object alive after its last name is gone, or has blocks reserved.
 struct Holder {
     NodeId node;
     Incarnation incarnation;
     constexpr auto operator<=>(const Holder&) const = default;
     constexpr explicit operator bool() const { return bool(node); }
+};
+
+// On whose behalf, which request, and the wall-clock time to stamp (the file's home stamps times).
+struct Caller {
+    Credentials credentials;
+    RequestId request;
+    Holder reserved_by;    // of a write: whose reserved blocks it may use,
+    uint32_t reserved = 0; // and how many of them
+    int64_t time =
+        0; // nanoseconds since 1970; 0: the store's clock plus MountOptions::realtime_offset
 };
 
 // Access masks, as access(2).
@@ -158,6 +160,7 @@ struct SetAttributes {
     uint32_t uid = 0;
     uint32_t gid = 0;
     uint64_t size = 0;
+    bool only_grow = false; // Size: a larger size stays
     int64_t atime = 0;
     int64_t mtime = 0;
 };

@@ -9,7 +9,12 @@ void Engine::start_write(const Caller& caller, ObjectRef ref, uint64_t offset, B
                          Done<size_t> done) {
     int64_t time = time_of(caller);
     bool keep_suid = caller.credentials.uid == 0;
-    wait_or_run([this, ref, offset, data, time, keep_suid,
+    // Taken in the order in which requests arrive, as the home counts them.
+    Holder holder = caller.reserved_by;
+    Result<Object*> named = object(ref);
+    VnodeId vnode = named ? (*named)->vnode : VnodeId{};
+    uint32_t reserved = named ? reservations.take(holder, vnode, caller.reserved) : 0;
+    wait_or_run([this, ref, offset, data, time, keep_suid, holder, vnode, reserved,
                  done = std::move(done)](const Error* refused) mutable {
         Error wrong{};
         Result<Object*> found = object(ref);
@@ -26,17 +31,19 @@ void Engine::start_write(const Caller& caller, ObjectRef ref, uint64_t offset, B
             wrong = Error::InvalidArgument;
         else if (offset > kMaxFileSize || data.size() > kMaxFileSize - offset)
             wrong = Error::TooBig;
-        if (wrong != Error{}) {
-            done(Fail(wrong));
-            return true;
-        }
-        if (data.empty()) {
-            done(size_t{0});
+        if (wrong != Error{} || data.empty()) {
+            reservations.put_back(holder, vnode, reserved);
+            if (wrong != Error{})
+                done(Fail(wrong));
+            else
+                done(size_t{0});
             return true;
         }
         DataOp* op =
             take_op(**found, offset / kBlockSize, (offset + data.size() - 1) / kBlockSize, true);
         if (!op) return false;
+        op->reserved_by = holder;
+        op->reserved = reserved;
         op->kind = DataOp::Kind::Write;
         op->offset = offset;
         op->data = data;
@@ -48,10 +55,16 @@ void Engine::start_write(const Caller& caller, ObjectRef ref, uint64_t offset, B
     });
 }
 
-// Takes `count` blocks into op.runs. Errors: NoSpace.
+// Takes `count` blocks into op.runs, those reserved for it first. Errors: NoSpace.
 Result<void> Engine::allocate(DataOp& op, uint32_t count, uint64_t reserve) {
-    if (allocator->free_blocks() < count + reserve) return Fail(Error::NoSpace);
+    uint32_t own = std::min(count, op.reserved);
+    if (own == count) reserve = 0;
+    if (allocator->free_blocks() < count + reserve + (reservations.total() - own))
+        return Fail(Error::NoSpace);
     Object& o = *op.object;
+    reservations.spend(o.vnode, own);
+    op.reserved -= own;
+    op.spent = own;
     uint64_t goal = UINT64_MAX;
     auto e = o.extents.find(op.first_block); // go on behind what precedes it in the file
     if (e != o.extents.begin()) {
@@ -73,6 +86,8 @@ void Engine::give_back(DataOp& op) {
     for (const Allocator::Run& run : op.runs)
         allocator->free(run.first, run.count);
     op.runs.clear();
+    reservations.unspend(op.object->vnode, op.spent);
+    op.reserved += std::exchange(op.spent, 0);
 }
 
 // Blocks may be waiting for the log to let them go: make it, once, then try again.
@@ -88,6 +103,51 @@ void Engine::out_of_space(DataOp& op) {
             if (!r) return finish(op, Fail(r.error()));
             allocator->release(log.marked());
             run(op);
+        });
+    });
+}
+
+// How many more blocks can be set aside for this vNode.
+uint64_t Engine::reservable(VnodeId vnode) const {
+    auto left = [](uint64_t all, uint64_t taken) { return all - std::min(all, taken); };
+    uint64_t total = reservations.total();
+    uint64_t most = left(allocator->free_blocks(), kDataReserve + total);
+    if (auto root = index->roots().find(vnode); root != index->roots().end())
+        if (uint64_t quota = root->second.quota_bytes / kBlockSize)
+            most = std::min(most, left(quota, root->second.used_blocks + reservations.of(vnode)));
+    uint64_t area = uint64_t{header.snapshot_blocks} * kStreamPayload / 10 * 9;
+    uint64_t entries = left(area, index->snapshot_bytes() + kib(4)) / kSnapshotPerBlock;
+    most = std::min(most, left(entries, total));
+    uint64_t memory = left(options.memory_budget, index->memory() + PathCache::memory() + kib(64));
+    return std::min(most, left(memory / kMemoryPerBlock, total));
+}
+
+uint64_t Engine::grant(Holder holder, VnodeId vnode, uint64_t had, uint64_t more) {
+    uint64_t granted = std::min(more, reservable(vnode));
+    reservations.set(holder, vnode, reservations.of(holder, vnode) + granted);
+    return had + granted;
+}
+
+// Writes that arrive while blocks are being reclaimed take from the account as it is then, so what
+// is asked for is counted from now.
+void Engine::reserve(Holder holder, VnodeId vnode, uint64_t blocks, Done<uint64_t> done) {
+    Result<void> allowed = may_change();
+    if (!allowed) return done(Fail(allowed.error()));
+    if (!holder) return done(Fail(Error::InvalidArgument));
+    uint64_t had = reservations.of(holder, vnode);
+    if (blocks <= had) {
+        reservations.set(holder, vnode, blocks);
+        return done(blocks);
+    }
+    uint64_t more = blocks - had;
+    if (more <= reservable(vnode) || allocator->pending_blocks() == 0)
+        return done(grant(holder, vnode, had, more));
+    sync([this, holder, vnode, had, more, done = std::move(done)](Result<void> r) mutable {
+        if (!r) return done(Fail(r.error()));
+        log.mark([this, holder, vnode, had, more, done = std::move(done)](Result<void> r) mutable {
+            if (!r) return done(Fail(r.error()));
+            allocator->release(log.marked());
+            done(grant(holder, vnode, had, more));
         });
     });
 }
@@ -118,12 +178,14 @@ void Engine::write_step(DataOp& op) {
 
     if (Root* root = index->find_root(o.vnode); root && root->quota_bytes) {
         uint64_t added = op.block_count - o.extents.mapped_in(op.first_block, op.block_count);
-        if (added > 0 && (root->used_blocks + added) * kBlockSize > root->quota_bytes) {
+        uint64_t others = reservations.of(o.vnode) - std::min(op.reserved, op.block_count);
+        if (added > 0 && (root->used_blocks + added + others) * kBlockSize > root->quota_bytes) {
             if (op.position > 0) return finish(op, op.position);
             return finish(op, Fail(Error::NoSpace));
         }
     }
-    Result<void> room = room_for(op.block_count * size_t{4} + kib(8), op.block_count * size_t{36});
+    Result<void> room = room_for(op.block_count * kMemoryPerBlock + kib(8),
+                                 op.block_count * kSnapshotPerBlock, op.reserved);
     if (!room) return finish(op, Fail(room.error()));
     if (!allocate(op, op.block_count, kDataReserve)) return out_of_space(op);
 
@@ -215,6 +277,7 @@ void Engine::write_commit(DataOp& op) {
     } else {
         record.touch(o.ref.id, size, op.time, op.time);
     }
+    op.spent = 0;
     unflushed_bytes_ += op.chunk;
     op.position += op.chunk;
     op.reclaimed = false;
@@ -258,6 +321,7 @@ void Engine::start_resize(const Caller& caller, ObjectRef ref, const SetAttribut
 void Engine::resize_step(DataOp& op) {
     Object& o = *op.object;
     if (o.dead) return finish(op, Fail(Error::Stale));
+    if (op.change.only_grow) op.change.size = std::max<uint64_t>(op.change.size, o.size);
     op.phase = DataOp::Phase::Load;
     op.parts = 1;
     op.loaded[0] = op.loaded[1] = false;

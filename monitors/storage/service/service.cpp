@@ -61,6 +61,7 @@ Service::Service(rpc::Node& node, storage::Store& store)
     on(kStoreCreateRoot, sizeof(StoreCreateRoot), &Service::create_root);
     on(kStoreRemoveRoot, sizeof(FileTarget), &Service::remove_root);
     on(kStoreFence, sizeof(StoreFence), &Service::fence);
+    on(kStoreReserve, sizeof(StoreReserve), &Service::reserve);
 }
 
 Service::~Service() {
@@ -120,7 +121,8 @@ storage::Done<void> Service::reply_nothing(Operation& op) {
 }
 
 bool Service::home_active(storage::ObjectRef object) const {
-    return homes_.contains(object.id);
+    auto at = homes_.lower_bound({object.id, {}});
+    return at != homes_.end() && at->first == object.id;
 }
 
 void Service::walk(Operation& op) {
@@ -232,11 +234,14 @@ void Service::rename(Operation& op) {
     std::string_view both = op.text();
     if (h.from_length > both.size() || h.mode > 2) return fail(op, Error::Malformed);
     storage::RenameOptions options{.no_replace = h.mode == 1, .exchange = h.mode == 2};
-    store_.rename(op.store_caller(h.caller), from_wire(h.from_directory),
-                  both.substr(0, h.from_length), from_wire(h.to_directory),
-                  both.substr(h.from_length), options,
-                  then<storage::RenameResult>(
-                      op, [this](Operation& op, const storage::RenameResult&) { finish(op, {}); }));
+    store_.rename(
+        op.store_caller(h.caller), from_wire(h.from_directory), both.substr(0, h.from_length),
+        from_wire(h.to_directory), both.substr(h.from_length), options,
+        then<storage::RenameResult>(op, [this](Operation& op, const storage::RenameResult& r) {
+            if (!r.replaced || r.replaced_nlink) return finish(op, {});
+            schema::WireFile w = to_wire(r.replaced);
+            finish(op, bytes_of(w));
+        }));
 }
 
 void Service::read_directory(Operation& op) {
@@ -260,21 +265,34 @@ void Service::read_directory(Operation& op) {
 }
 
 void Service::hold(Operation& op) {
-    store_.hold(from_wire(op.head<schema::FileTarget>().file), op.holder(),
-                then<void>(op, [this](Operation& op) {
-                    if (op.caller.kind == rpc::NodeKind::Memory)
-                        homes_[from_wire(op.head<schema::FileTarget>().file).id]++;
-                    finish(op, {});
-                }));
+    storage::ObjectRef object = from_wire(op.head<schema::FileTarget>().file);
+    if (op.caller.kind != rpc::NodeKind::Memory)
+        return store_.hold(object, op.holder(), reply_nothing(op));
+    store_.getattr(
+        object, then<storage::Attributes>(op, [this](Operation& op, const storage::Attributes& a) {
+            homes_.insert({a.object.id, op.holder()});
+            finish(op, {});
+        }));
 }
 
 void Service::release(Operation& op) {
-    store_.release(from_wire(op.head<schema::FileTarget>().file), op.holder(),
-                   then<void>(op, [this](Operation& op) {
-                       if (op.caller.kind == rpc::NodeKind::Memory)
-                           homes_.erase(from_wire(op.head<schema::FileTarget>().file).id);
-                       finish(op, {});
+    storage::ObjectRef object = from_wire(op.head<schema::FileTarget>().file);
+    if (op.caller.kind == rpc::NodeKind::Memory) {
+        homes_.erase({object.id, op.holder()});
+        return finish(op, {});
+    }
+    store_.release(object, op.holder(), then<void>(op, [this, object](Operation& op) {
+                       schema::FileReleased reply{};
+                       store_.getattr(object, [&](Result<storage::Attributes> a) {
+                           reply.gone = !a && a.error() == Error::Stale;
+                       });
+                       finish(op, bytes_of(reply));
                    }));
+}
+
+void Service::fenced(storage::Holder holder) {
+    std::erase_if(homes_,
+                  [&](auto& h) { return h.second.node == holder.node && h.second <= holder; });
 }
 
 void Service::file_system_use(Operation& op) {
@@ -308,9 +326,14 @@ void Service::write(Operation& op) {
     auto h = op.head<schema::StoreData>();
     storage::Caller caller;
     caller.time = static_cast<int64_t>(h.modified_ns.get());
+    caller.reserved_by = op.holder();
+    caller.reserved = h.reserved_blocks;
     if (op.tail().empty()) return set_home_attributes(op);
     store_.write(caller, from_wire(h.target.file), h.offset, op.tail(),
-                 then<size_t>(op, [this](Operation& op, size_t) { set_home_attributes(op); }));
+                 then<size_t>(op, [this](Operation& op, size_t n) {
+                     if (n < op.tail().size()) return fail(op, Error::NoSpace);
+                     set_home_attributes(op);
+                 }));
 }
 
 void Service::set_home_attributes(Operation& op) {
@@ -319,6 +342,7 @@ void Service::set_home_attributes(Operation& op) {
     storage::SetAttributes set;
     set.fields = storage::SetAttributes::Size;
     set.size = h.size;
+    set.only_grow = true; // write-outs end in any order; only kFileChange cuts a file
     if (h.modified_ns) {
         set.fields |= storage::SetAttributes::Mtime;
         set.mtime = static_cast<int64_t>(h.modified_ns.get());
@@ -341,7 +365,20 @@ void Service::remove_root(Operation& op) {
 
 void Service::fence(Operation& op) {
     auto h = op.head<schema::StoreFence>();
-    store_.fence({NodeId(h.node), Incarnation(h.incarnation)}, reply_nothing(op));
+    storage::Holder holder{NodeId(h.node), Incarnation(h.incarnation)};
+    fenced(holder);
+    store_.fence(holder, reply_nothing(op));
+}
+
+void Service::reserve(Operation& op) {
+    if (op.caller.kind != rpc::NodeKind::Memory) return fail(op, Error::NotPermitted);
+    auto h = op.head<schema::StoreReserve>();
+    store_.reserve(op.holder(), VnodeId(h.vnode), h.blocks,
+                   then<uint64_t>(op, [this](Operation& op, uint64_t blocks) {
+                       schema::StoreReserved reply;
+                       reply.blocks = blocks;
+                       finish(op, bytes_of(reply));
+                   }));
 }
 
 } // namespace tessera::smon

@@ -7,7 +7,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <set>
 
 #include "base/result.hpp"
 #include "monitors/storage/core/store.hpp"
@@ -29,6 +29,8 @@ class Service {
     Roots& roots() { return roots_; }
     unsigned under_way() const { return under_way_; }
     uint64_t requests() const { return requests_; }
+    // A dead home has no newer data. (What it held in the store, the store's own fence lets go.)
+    void fenced(storage::Holder holder);
 
   private:
     struct Operation;
@@ -65,6 +67,7 @@ class Service {
     void create_root(Operation&);
     void remove_root(Operation&);
     void fence(Operation&);
+    void reserve(Operation&);
 
     bool home_active(storage::ObjectRef object) const;
 
@@ -73,8 +76,8 @@ class Service {
     Roots roots_;
     unsigned under_way_ = 0;
     uint64_t requests_ = 0;
-    // Objects held by a memory monitor: how many times. Bounded by what homes cache dirty.
-    std::map<FileId, uint32_t> homes_;
+    // Objects of which a home has newer data. Bounded by what homes cache dirty.
+    std::set<std::pair<FileId, storage::Holder>> homes_;
 };
 
 } // namespace tessera::smon
