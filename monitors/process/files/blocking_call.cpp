@@ -15,6 +15,8 @@ struct BlockingCaller::Record final : RefCounted {
     bool ok = false;
     Error error{};
     kernel::Event done;
+    Still still;
+    Then then;
 };
 
 Result<void> BlockingCaller::start(Record* record, roce::Ipv4 to, rpc::Opcode opcode,
@@ -24,6 +26,7 @@ Result<void> BlockingCaller::start(Record* record, roce::Ipv4 to, rpc::Opcode op
     record->options = {.deadline = clock_.now() + options.within, .idempotent = options.idempotent};
     Ref<Record> held(record);
     return shard_.post([this, held] {
+        if (held->still && !held->still()) return held->done.signal();
         Result<rpc::Peer*> peer = node_.peer(held->to);
         if (!peer) {
             held->error = peer.error();
@@ -38,6 +41,7 @@ Result<void> BlockingCaller::start(Record* record, roce::Ipv4 to, rpc::Opcode op
                           else
                               held->error = r.error();
                           held->done.signal();
+                          if (r && held->then) held->then(*r);
                       });
     });
 }
@@ -59,8 +63,11 @@ Result<ReplyBytes> BlockingCaller::call(roce::Ipv4 to, rpc::Opcode opcode, Bytes
     return std::move(record->reply);
 }
 
-void BlockingCaller::notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options) {
+void BlockingCaller::notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options,
+                            Still still, Then then) {
     auto record = make_ref<Record>();
+    record->still = std::move(still);
+    record->then = std::move(then);
     record->request.assign(head.begin(), head.end());
     record->head_size = head.size();
     (void)start(record.get(), to, opcode, options);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/function.hpp"
 #include "monitors/env/shard.hpp"
 #include "net/rpc/rpc.hpp"
 
@@ -26,8 +27,12 @@ class BlockingCaller {
     // Thread context. Interrupted: killed while waiting; otherwise as rpc::Peer::call.
     Result<ReplyBytes> call(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, Bytes body,
                             const Options& options);
-    // Nobody waits for the outcome (releases). Dropped when the shard's inbox is full.
-    void notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options);
+    // Nobody waits for the outcome (releases). Dropped when the shard's inbox is full. In the
+    // shard: not sent after all if `still` says no; `then` gets the reply.
+    using Still = Function<bool(), 48>;
+    using Then = Function<void(Bytes), 48>;
+    void notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options,
+                Still still = nullptr, Then then = nullptr);
 
   private:
     struct Record;

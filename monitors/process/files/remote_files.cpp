@@ -251,7 +251,10 @@ Result<void> RemoteFilesClient::unlink(VnodeId v, const Credentials& who, FileRe
     h.caller = wire_caller(v, who, true);
     h.directory = to_wire(directory);
     h.directory_wanted = want_directory;
-    TRY(at_store(v, kFileUnlink, bytes_of(h), bytes_of(name)));
+    ReplyBytes reply = TRY(at_store(v, kFileUnlink, bytes_of(h), bytes_of(name)));
+    if (reply.size() < sizeof(WireAttributes)) return {};
+    auto w = load<WireAttributes>(reply);
+    if (w.links == 0) tell_home(v, from_wire(w.file));
     return {};
 }
 
@@ -266,7 +269,8 @@ Result<void> RemoteFilesClient::rename(VnodeId v, const Credentials& who, FileRe
     h.mode = static_cast<unsigned char>(mode);
     std::string both(from);
     both += to;
-    TRY(at_store(v, kFileRename, bytes_of(h), bytes_of(std::string_view(both))));
+    ReplyBytes reply = TRY(at_store(v, kFileRename, bytes_of(h), bytes_of(std::string_view(both))));
+    if (reply.size() >= sizeof(WireFile)) tell_home(v, from_wire(load<WireFile>(reply)));
     return {};
 }
 
@@ -295,17 +299,47 @@ Result<std::vector<posix::DirectoryEntry>> RemoteFilesClient::read_directory(
     return entries;
 }
 
-Result<void> RemoteFilesClient::hold(VnodeId v, FileRef f) {
-    FileTarget t = target(v, f);
-    TRY(at_store(v, kFileHold, bytes_of(t)));
-    return {};
+bool RemoteFilesClient::is_held(VnodeId v, FileRef f) {
+    return held_.with([&](Held& held) { return held.contains({v, f.id}); });
 }
 
-void RemoteFilesClient::release(VnodeId v, FileRef f) {
-    Result<FileMount> m = mount(v);
-    if (!m) return;
+// The store knows only whether this pComponent holds a file: counted here. Always asked, so that a
+// file that is gone is an error for each who opens it.
+Result<void> RemoteFilesClient::hold(VnodeId v, FileRef f) {
+    held_.with([&](Held& held) { held[{v, f.id}]++; });
     FileTarget t = target(v, f);
-    caller_.notify(m->store, kFileRelease, bytes_of(t), {});
+    Result<ReplyBytes> r = at_store(v, kFileHold, bytes_of(t));
+    if (r) return {};
+    release(v, f);
+    return std::unexpected(r.error());
+}
+
+// Whether somebody has opened the file again meanwhile is looked at where requests leave: his hold
+// is sent after that.
+void RemoteFilesClient::release(VnodeId v, FileRef f) {
+    bool last = held_.with([&](Held& held) {
+        auto at = held.find({v, f.id});
+        if (at == held.end() || --at->second > 0) return false;
+        held.erase(at);
+        return true;
+    });
+    Result<FileMount> m = mount(v);
+    if (!last || !m) return;
+    FileTarget t = target(v, f);
+    caller_.notify(
+        m->store, kFileRelease, bytes_of(t), {}, [this, v, f] { return !is_held(v, f); },
+        [this, v, f](Bytes reply) {
+            if (reply.size() >= sizeof(FileReleased) && load<FileReleased>(reply).gone)
+                tell_home(v, f);
+        });
+}
+
+void RemoteFilesClient::tell_home(VnodeId v, FileRef f) {
+    Result<FileMount> m = mount(v);
+    Result<roce::Ipv4> at = home(v, f.id);
+    if (!m || !at) return;
+    HomeTarget t = home_target(*m, f);
+    caller_.notify(*at, kHomeForget, bytes_of(t), {});
 }
 
 Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, MutableBytes into) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <vector>
 
 #include "kernel/sync/mutex.hpp"
@@ -71,6 +72,10 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     Result<posix::FileSystemUse> use(VnodeId v) override;
 
   private:
+    using Held = std::map<std::pair<VnodeId, FileId>, uint32_t>;
+    bool is_held(VnodeId v, posix::FileRef f);
+    // The file has lost a name or its last holder here: its home looks whether it is gone.
+    void tell_home(VnodeId v, posix::FileRef f);
     Result<FileMount> mount(VnodeId v);
     Result<ReplyBytes> at_store(VnodeId v, rpc::Opcode op, Bytes head, Bytes body = {},
                                 bool idempotent = true);
@@ -83,6 +88,7 @@ class RemoteFilesClient final : public posix::RemoteFiles {
 
     BlockingCaller& caller_;
     kernel::Locked<std::vector<FileMount>, kernel::LockRank::Leaf> mounts_;
+    kernel::Locked<Held, kernel::LockRank::Leaf> held_; // open descriptions of each file
     std::atomic<uint64_t> sequence_{0};
     Changed changed_;
 };
