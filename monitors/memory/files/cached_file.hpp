@@ -24,9 +24,10 @@ struct FileKey {
 };
 
 struct CachedPage {
-    env::FrameNo frame;   // none while it is being read from the store
-    uint64_t changed = 0; // 0: clean; else the change number of its last modification
-    bool sending = false; // a write-out of it is under way
+    env::FrameNo frame;    // none while it is being read from the store
+    uint64_t changed = 0;  // 0: clean; else the change number of its last modification
+    bool sending = false;  // a write-out of it is under way
+    bool reserved = false; // holds a block of StoreSpace for its next write-out
 };
 
 struct HomeOperation;
@@ -46,6 +47,8 @@ struct CachedFile {
     unsigned under_way = 0; // requests to the store that name this file
     bool held = false;      // we hold it at the store because we have newer data
     Nanos dirty_since = kNever;
+    // Write-out goes on until nothing is left that was changed up to here; 0: none is wanted.
+    uint64_t write_upto = 0;
     Error write_error{}; // a write-out failed: reported once by the next write or sync
     bool write_failed = false;
     std::vector<HomeOperation*> waiting; // steps again whenever something about the file changed

@@ -21,8 +21,8 @@ FileHome::FileHome(rpc::Node& node, env::FramePool& frames, Clock& clock, const 
       clock_(clock),
       options_(options),
       scratch_(std::make_unique<std::byte[]>(kMaxFileData)) {
-    for (rpc::Opcode opcode :
-         {kHomeRead, kHomeWrite, kHomeAttributes, kHomeChange, kHomeSync, kHomeSyncAll})
+    for (rpc::Opcode opcode : {kHomeRead, kHomeWrite, kHomeAttributes, kHomeChange, kHomeSync,
+                               kHomeSyncAll, kHomeForget})
         node_.handle(opcode, [this, opcode](const rpc::Identity& caller, Bytes request,
                                             rpc::Responder responder) {
             on_request(opcode, caller, request, std::move(responder));
@@ -77,6 +77,7 @@ void FileHome::on_request(rpc::Opcode opcode, const rpc::Identity&, Bytes reques
     auto target = load<HomeTarget>(request);
     set_store(VnodeId(target.vnode), roce::Ipv4(target.store_address));
 
+    if (opcode == kHomeForget) return forget(key_of(target), std::move(responder));
     auto op = std::make_unique<HomeOperation>();
     op->responder = std::move(responder);
     if (opcode == kHomeSyncAll) {
@@ -247,7 +248,7 @@ bool FileHome::step_write(HomeOperation& op) {
         return true;
     }
     if (over_limit(4)) {
-        write_out(f);
+        want_write_out(f);
         if (f.under_way) return false;
     }
     if (op.clip && op.offset + op.data.size() > f.size)
@@ -266,6 +267,31 @@ bool FileHome::step_write(HomeOperation& op) {
             return true;
         }
         if (!*here) return false;
+    }
+    // Each page that becomes dirty takes a block of the store; without them it is cut short.
+    uint64_t need = 0, room = 0;
+    auto unreserved = [&](uint64_t p) {
+        auto at = f.pages.find(PageNo(p));
+        return at == f.pages.end() || !at->second.reserved;
+    };
+    for (uint64_t p = start / kPageSize; p * kPageSize < stop; p++)
+        need += unreserved(p);
+    Result<bool> space = need ? need_space(op, need, room) : Result<bool>(true);
+    if (!space) {
+        op.fail(space.error());
+        end(op);
+        return true;
+    }
+    if (!*space) return false;
+    for (uint64_t p = start / kPageSize; room < need && p * kPageSize < stop; p++) {
+        if (!unreserved(p) || room-- > 0) continue;
+        op.data.resize(p * kPageSize > start ? p * kPageSize - start : 0);
+        if (op.data.empty()) {
+            op.fail(Error::NoSpace);
+            end(op);
+            return true;
+        }
+        break;
     }
     size_t done = 0;
     while (done < op.data.size()) {
@@ -298,7 +324,7 @@ bool FileHome::step_write(HomeOperation& op) {
     if (op.responder.pending()) op.responder.reply(bytes_of(reply));
     if (op.sync_done) op.sync_done({});
     end(op);
-    if (over_limit(2)) write_out(f);
+    if (over_limit(2)) want_write_out(f);
     return true;
 }
 
@@ -345,7 +371,7 @@ bool FileHome::step_change(HomeOperation& op) {
             if (f.state == CachedFile::State::Known) {
                 w.size = f.size;
                 w.modified_ns = static_cast<uint64_t>(f.modified_ns);
-                w.blocks = std::max<uint64_t>(w.blocks, f.dirty_pages * 8);
+                w.blocks = w.blocks + blocks_to_come(f);
             }
             op->responder.reply(bytes_of(w));
         }

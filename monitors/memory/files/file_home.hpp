@@ -10,6 +10,9 @@
 //
 // Write-out starts kWriteOutDelay after a file became dirty and at a quarter of the pool dirty; at
 // half of it writers wait. A failed write-out is reported once, by the file's next write or sync.
+//
+// A write is accepted only with blocks of the store set aside for it (store_space.hpp), so a full
+// disk is the write's error and not a later loss. What is dirty of a file that is gone is dropped.
 #pragma once
 
 #include <map>
@@ -18,6 +21,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "monitors/memory/files/cached_file.hpp"
+#include "monitors/memory/files/store_space.hpp"
 #include "net/rpc/rpc.hpp"
 
 namespace tessera::mmon {
@@ -101,14 +105,37 @@ class FileHome {
     void mark_dirty(CachedFile& f, CachedPage& page);
     void mark_size_dirty(CachedFile& f);
     void truncate_pages(CachedFile& f, uint64_t size);
+    // Blocks (512 bytes) the store does not know of yet: dirty pages beyond what it has.
+    uint64_t blocks_to_come(const CachedFile& f) const;
 
+    // Everything changed until now is written out, as fast as it goes.
+    void want_write_out(CachedFile& f);
     void write_out(CachedFile& f);
-    void write_out_done(FileKey key, uint64_t first, unsigned count, uint64_t upto,
-                        Result<Bytes> r);
+    void go_on_writing(CachedFile& f);
+    bool older_dirty(const CachedFile& f, uint64_t change) const;
+    void drop_all(CachedFile& f);
+    void forget(FileKey key, rpc::Responder responder);
+    struct WriteOut {
+        uint64_t first;
+        unsigned count;
+        unsigned blocks; // of the account that went with it
+        uint64_t upto;
+    };
+    void write_out_done(FileKey key, const WriteOut& w, Result<Bytes> r);
     void take_hold(CachedFile& f);
     void drop_hold_if_clean(CachedFile& f);
     void drop_page(CachedFile& f, std::map<PageNo, CachedPage>::iterator page);
     bool over_limit(unsigned part_of_eight) const;
+
+    Result<bool> need_space(HomeOperation& op, uint64_t need, uint64_t& room);
+    uint64_t ask_space(VnodeId vnode, uint64_t more);
+    void send_space(VnodeId vnode, uint64_t blocks);
+    void wake_for_space(VnodeId vnode);
+    void reserve(const CachedFile& f, CachedPage& page);
+    void unreserve(const CachedFile& f, CachedPage& page);
+    void poll_space();
+    void forgotten_by_store(VnodeId vnode);
+    Nanos next_space_deadline() const;
 
     rpc::Peer* store_of(CachedFile& f);
     rpc::CallOptions store_call() const;
@@ -120,6 +147,8 @@ class FileHome {
     std::map<FileKey, std::unique_ptr<CachedFile>> files_;
     List<CachedFile, &CachedFile::recent> recent_;
     std::map<VnodeId, roce::Ipv4> stores_;
+    std::map<VnodeId, StoreSpace> spaces_;
+    Nanos retry_space_at_{};
     uint64_t change_ = 0; // numbers changes
     unsigned operations_ = 0;
     FileHomeCounters counters_;

@@ -21,6 +21,10 @@ struct HomeOperation {
     bool append = false;
     bool clip = false; // Write: nothing beyond the file's end (a mapped page that was changed)
     bool sent = false; // the request that ends it is at the store
+    // Write: how it comes by blocks of the store (FileHome::need_space).
+    enum class SpaceStep : uint8_t { None, Asked, WritingOut, AskedAgain } space = SpaceStep::None;
+    uint64_t space_request = 0;
+    uint64_t space_change = 0;
     uint64_t sync_change = 0; // Sync: everything changed up to here
     HomeOperation* parent = nullptr;
     unsigned children = 0;

@@ -104,6 +104,7 @@ void FileHome::mark_dirty(CachedFile& f, CachedPage& page) {
         counters_.dirty_pages++;
     }
     page.changed = ++change_;
+    reserve(f, page);
     if (f.dirty_since == kNever) f.dirty_since = clock_.now();
     take_hold(f);
 }
@@ -120,6 +121,7 @@ void FileHome::drop_page(CachedFile& f, std::map<PageNo, CachedPage>::iterator a
         counters_.cached_pages--;
         counters_.pages_dropped++;
     }
+    unreserve(f, at->second);
     if (at->second.changed) {
         f.dirty_pages--;
         counters_.dirty_pages--;
@@ -142,6 +144,14 @@ void FileHome::truncate_pages(CachedFile& f, uint64_t size) {
     Result<MutableBytes> bytes = writable(f, last->second);
     if (!bytes) return drop_page(f, last); // the store's copy is truncated already
     std::memset(bytes->data() + size % kPageSize, 0, kPageSize - size % kPageSize);
+}
+
+uint64_t FileHome::blocks_to_come(const CachedFile& f) const {
+    uint64_t n = 0;
+    PageNo end((f.stored_size + kPageSize - 1) / kPageSize);
+    for (auto at = f.pages.lower_bound(end); at != f.pages.end(); ++at)
+        n += at->second.changed != 0;
+    return n * (kPageSize / 512);
 }
 
 uint64_t FileHome::shrink(uint64_t wanted) {

@@ -20,7 +20,26 @@ FileTarget target_of(const CachedFile& f) {
     t.file.generation = f.key.generation.value;
     return t;
 }
+
+// Whether the request may or may not have been executed.
+bool unanswered(Error e) {
+    return e == Error::Timeout || e == Error::Disconnected || e == Error::OutcomeUnknown ||
+           e == Error::Dead;
+}
 } // namespace
+
+void FileHome::want_write_out(CachedFile& f) {
+    f.write_upto = change_;
+    write_out(f);
+}
+
+bool FileHome::older_dirty(const CachedFile& f, uint64_t change) const {
+    if (f.size_changed && f.size_changed <= change) return true;
+    if (f.dirty_pages == 0) return false;
+    for (auto& [n, page] : f.pages)
+        if (page.changed && page.changed <= change) return true;
+    return false;
+}
 
 // Starts as many write-outs of runs of dirty pages as may be under way. Each carries the size and
 // time.
@@ -39,9 +58,8 @@ void FileHome::write_out(CachedFile& f) {
         h.size = f.size;
         h.modified_ns = static_cast<uint64_t>(f.modified_ns);
         uint64_t first = size_only ? 0 : at->first.value;
-        unsigned count = 0;
+        unsigned count = 0, blocks = 0;
         size_t length = 0;
-        uint64_t upto = change_;
         while (at != f.pages.end() && count < kRunPages && at->first.value == first + count &&
                at->second.changed && !at->second.sending) {
             size_t n = std::min<uint64_t>(kPageSize,
@@ -49,29 +67,84 @@ void FileHome::write_out(CachedFile& f) {
             std::memcpy(scratch_.get() + length, frames_.bytes(at->second.frame).data(), n);
             length += n;
             at->second.sending = true;
+            blocks += at->second.reserved;
+            unreserve(f, at->second);
             count++;
             ++at;
         }
         h.offset = first * kPageSize;
+        StoreSpace& space = spaces_[f.key.vnode];
+        blocks = static_cast<unsigned>(std::min<uint64_t>(blocks, space.backed));
+        space.backed -= blocks;
+        h.reserved_blocks = blocks;
         f.under_way++;
-        store->call(kStoreWrite, bytes_of(h), Bytes(scratch_.get(), length), store_call(),
-                    [this, key = f.key, first, count, upto](Result<Bytes> r) {
-                        write_out_done(key, first, count, upto, r);
-                    });
+        WriteOut w{first, count, blocks, change_};
+        store->call(
+            kStoreWrite, bytes_of(h), Bytes(scratch_.get(), length), store_call(),
+            [this, key = f.key, w](Result<Bytes> r) { write_out_done(key, w, std::move(r)); });
     }
 }
 
-void FileHome::write_out_done(FileKey key, uint64_t first, unsigned count, uint64_t upto,
-                              Result<Bytes> r) {
+// Goes on where a write-out stopped because enough was under way.
+void FileHome::go_on_writing(CachedFile& f) {
+    if (f.write_upto && older_dirty(f, f.write_upto))
+        write_out(f);
+    else
+        f.write_upto = 0;
+}
+
+// The file is gone: its data is nobody's. What is being sent or read goes when that has ended.
+void FileHome::drop_all(CachedFile& f) {
+    for (auto at = f.pages.begin(); at != f.pages.end();) {
+        auto next = std::next(at);
+        if (at->second.frame && !at->second.sending) drop_page(f, at);
+        at = next;
+    }
+    f.size_changed = f.write_upto = 0;
+    f.write_failed = false;
+    f.state = CachedFile::State::Unknown;
+    f.dirty_since = f.dirty() ? clock_.now() : kNever;
+    drop_hold_if_clean(f);
+}
+
+// Somebody removed the file's last name, or let go of it: what is dirty of it need not wait for its
+// write-out to learn that it is gone.
+void FileHome::forget(FileKey key, rpc::Responder responder) {
+    CachedFile* f = find(key);
+    rpc::Peer* store = f ? store_of(*f) : nullptr;
+    if (!store) return responder.reply({});
+    f->under_way++;
+    FileTarget t = target_of(*f);
+    store->call(kFileAttributes, bytes_of(t), {}, store_call(),
+                [this, key, responder = std::move(responder)](Result<Bytes> r) mutable {
+                    CachedFile& f = *find(key);
+                    f.under_way--;
+                    if (!r && r.error() == Error::Stale) drop_all(f);
+                    responder.reply({});
+                    wake(f, {}, false);
+                    wake_for_space(key.vnode);
+                });
+}
+
+void FileHome::write_out_done(FileKey key, const WriteOut& w, Result<Bytes> r) {
     CachedFile& f = *find(key);
+    StoreSpace& space = spaces_[key.vnode];
     f.under_way--;
     bool gone = !r && r.error() == Error::Stale;
     bool failed = !r && !gone;
-    for (unsigned i = 0; i < count; i++) {
-        auto at = f.pages.find(PageNo(first + i));
+    // An answer that says no gave the blocks back to the account; without one nobody knows.
+    if (failed && unanswered(r.error()))
+        space.doubtful = true;
+    else if (!r)
+        space.backed += w.blocks;
+    for (unsigned i = 0; i < w.count; i++) {
+        auto at = f.pages.find(PageNo(w.first + i));
         if (at == f.pages.end()) continue;
         at->second.sending = false;
-        if (!failed && at->second.changed && at->second.changed <= upto) {
+        if (!at->second.changed) continue;
+        if (failed) {
+            reserve(f, at->second);
+        } else if (at->second.changed <= w.upto) {
             at->second.changed = 0;
             f.dirty_pages--;
             counters_.dirty_pages--;
@@ -79,29 +152,25 @@ void FileHome::write_out_done(FileKey key, uint64_t first, unsigned count, uint6
         }
     }
     if (!failed) {
-        if (f.size_changed <= upto) f.size_changed = 0;
-        uint64_t end = (first + count) * kPageSize;
+        if (f.size_changed <= w.upto) f.size_changed = 0;
+        uint64_t end = (w.first + w.count) * kPageSize;
         f.stored_size = std::max(f.stored_size, std::min(f.size, end));
     }
-    if (gone) { // the file was removed and nobody holds it: its data is nobody's
-        for (auto at = f.pages.begin(); at != f.pages.end();) {
-            auto next = std::next(at);
-            if (at->second.frame && !at->second.sending) drop_page(f, at);
-            at = next;
-        }
-        f.size_changed = 0;
-    }
+    if (gone) drop_all(f);
     if (failed) {
         LOG(Warning, "mmon", "write-out of file %llu failed: %s",
             static_cast<unsigned long long>(f.key.id.value), describe(r.error()).data());
         f.write_failed = true;
         f.write_error = r.error();
+        f.write_upto = 0;
         f.dirty_since = clock_.now(); // try again after the delay
     } else {
         f.dirty_since = f.dirty() ? clock_.now() : kNever;
         drop_hold_if_clean(f);
+        go_on_writing(f);
     }
     wake(f, {}, false);
+    if (!space.waiting.empty()) wake_for_space(key.vnode);
 }
 
 bool FileHome::step_sync(HomeOperation& op) {
@@ -113,10 +182,7 @@ bool FileHome::step_sync(HomeOperation& op) {
         end(op);
         return true;
     }
-    bool older = f.size_changed && f.size_changed <= op.sync_change;
-    for (auto& [n, page] : f.pages)
-        if (page.changed && page.changed <= op.sync_change) older = true;
-    if (older) {
+    if (older_dirty(f, op.sync_change)) {
         write_out(f);
         return false;
     }
@@ -209,11 +275,12 @@ void FileHome::poll() {
     for (CachedFile& f : recent_)
         if (f.dirty() && (pressed || f.dirty_since + kWriteOutDelay <= now)) due.push_back(f.key);
     for (FileKey key : due)
-        if (CachedFile* f = find(key)) write_out(*f);
+        if (CachedFile* f = find(key)) want_write_out(*f);
+    poll_space();
 }
 
 Nanos FileHome::next_deadline() const {
-    Nanos next = kNever;
+    Nanos next = next_space_deadline();
     for (auto& [key, f] : files_)
         if (f->dirty() && f->under_way == 0) next = std::min(next, f->dirty_since + kWriteOutDelay);
     return next;

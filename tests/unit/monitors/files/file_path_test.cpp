@@ -32,6 +32,11 @@ class MemoryDisk final : public env::BlockDevice {
                 done(std::unexpected(Error::Io));
                 return {};
             }
+            if (late && r.op == env::BlockOp::Write) {
+                std::memcpy(&bytes_[at], r.buffer.data(), r.buffer.size());
+                waiting.push_back(std::move(done));
+                return {};
+            }
             if (r.op == env::BlockOp::Read)
                 std::memcpy(r.buffer.data(), &bytes_[at], r.buffer.size());
             else
@@ -44,6 +49,8 @@ class MemoryDisk final : public env::BlockDevice {
     uint32_t max_transfer_blocks() const override { return 32; }
     uint32_t queue_depth() const override { return 64; }
     bool fail_writes = false;
+    bool late = false; // writes complete when the test says so
+    std::vector<decltype(env::BlockRequest::done)> waiting;
 
   private:
     uint64_t blocks_;
@@ -108,8 +115,8 @@ class FilePath : public testing::Test {
         home_.reset();
         mmon::FileHome::Options options;
         options.reserved_frames = 16;
-        home_ = std::make_unique<mmon::FileHome>(cluster_.add(kM, rpc::NodeKind::Memory), frames_,
-                                                 clock_, options);
+        home_node_ = &cluster_.add(kM, rpc::NodeKind::Memory);
+        home_ = std::make_unique<mmon::FileHome>(*home_node_, frames_, clock_, options);
     }
     posix::FileRef create(std::string_view name) {
         auto a = files_->create(kVnode, {}, root_, name, posix::FileType::Regular, 0644, 0, true);
@@ -131,6 +138,37 @@ class FilePath : public testing::Test {
     static MutableBytes mutable_bytes(std::string& s) {
         return std::as_writable_bytes(std::span(s.data(), s.size()));
     }
+    // Writes until there is an error or `most` bytes are written; returns how many.
+    uint64_t fill(posix::FileRef f, uint64_t from = 0, uint64_t most = UINT64_MAX) {
+        uint64_t at = from;
+        std::string piece(32768, 0);
+        while (at - from < most) {
+            for (size_t i = 0; i < piece.size(); i++)
+                piece[i] = static_cast<char>((at + i) / 509);
+            auto w = files_->write(kVnode, f, at, bytes_of(std::string_view(piece)), false);
+            if (!w) {
+                EXPECT_EQ(w.error(), Error::NoSpace) << describe(w.error());
+                break;
+            }
+            at += w->length;
+            if (at % 65536 == 0) pass(milliseconds(10));
+        }
+        return at - from;
+    }
+    void expect_filled(posix::FileRef f, uint64_t bytes) {
+        ASSERT_EQ(size_of(f), bytes);
+        for (uint64_t at = 0; at < bytes; at += 32768) {
+            std::string got = read(f, at, std::min<uint64_t>(32768, bytes - at));
+            for (size_t i = 0; i < got.size(); i++)
+                ASSERT_EQ(got[i], static_cast<char>((at + i) / 509)) << "at " << at + i;
+        }
+    }
+    void pass(Nanos time) {
+        clock_.now_ += time;
+        home_->poll();
+        cluster_.pump();
+    }
+    uint64_t free_bytes() { return files_->use(kVnode)->free_bytes; }
     uint64_t size_of(posix::FileRef f) { return files_->attributes(kVnode, f)->size; }
 
     SettableClock clock_;
@@ -141,6 +179,7 @@ class FilePath : public testing::Test {
     PumpedShard shard_;
     Own<storage::Store> store_;
     Own<smon::Service> service_;
+    rpc::FakeNode* home_node_ = nullptr;
     Own<mmon::FileHome> home_;
     std::optional<pmon::BlockingCaller> caller_;
     std::optional<pmon::RemoteFilesClient> files_;
@@ -271,6 +310,142 @@ TEST_F(FilePath, DirectoriesListInPages) {
     EXPECT_EQ(seen.size(), 300u);
     for (auto& [name, n] : seen)
         EXPECT_EQ(n, 1) << name;
+}
+
+// A write that is answered has its blocks: the full disk is the error of the one after it.
+TEST_F(FilePath, AFullDiskIsTheErrorOfAWriteAndNothingAcceptedIsLost) {
+    uint64_t before = free_bytes();
+    posix::FileRef f = create("big");
+    uint64_t bytes = fill(f);
+    EXPECT_GT(bytes, before - 300'000);
+    EXPECT_LE(bytes, before);
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    expect_filled(f, bytes);
+    std::string more(5000, 'x');
+    EXPECT_EQ(files_->write(kVnode, f, bytes, bytes_of(std::string_view(more)), false).error(),
+              Error::NoSpace);
+}
+
+TEST_F(FilePath, WhatTheStoreHasNoMoreRoomForIsNotAcceptedFromOthersEither) {
+    posix::FileRef a = create("a"), b = create("b");
+    uint64_t of_b = fill(b, 0, 800'000); // dirty, and stays so
+    uint64_t of_a = fill(a);
+    EXPECT_TRUE(files_->sync(kVnode, b, false));
+    EXPECT_TRUE(files_->sync(kVnode, a, false));
+    boot_home();
+    expect_filled(b, of_b);
+    expect_filled(a, of_a);
+}
+
+TEST_F(FilePath, RemovingAFileFreesItsSpaceAndItsDirtyPagesAtOnce) {
+    uint64_t before = free_bytes();
+    for (int round = 0; round < 3; round++) {
+        posix::FileRef f = create("big");
+        ASSERT_TRUE(files_->hold(kVnode, f));
+        uint64_t bytes = fill(f);
+        EXPECT_GT(bytes, before - 400'000) << "round " << round;
+        posix::AttributeChange c;
+        c.set_size = true;
+        c.size = bytes - 500'000;
+        ASSERT_TRUE(files_->change(kVnode, {}, f, c));
+        fill(f, 0, 400'000);
+        EXPECT_GT(home_->counters().dirty_pages, 90u);
+        if (round == 1) files_->release(kVnode, f);
+        ASSERT_TRUE(files_->unlink(kVnode, {}, root_, "big", false));
+        if (round != 1) files_->release(kVnode, f);
+        EXPECT_EQ(home_->counters().dirty_pages, 0u) << "round " << round;
+        EXPECT_EQ(home_->counters().cached_pages, 0u);
+    }
+    pass(seconds(3));
+    pass(seconds(3));
+    EXPECT_GE(free_bytes() + 8192, before);
+}
+
+TEST_F(FilePath, RenamingOverAFileDropsItsDirtyPages) {
+    posix::FileRef old = create("old");
+    write(create("new"), 0, "new");
+    fill(old, 0, 500'000);
+    ASSERT_TRUE(files_->rename(kVnode, {}, root_, "new", root_, "old",
+                               posix::RemoteFiles::RenameMode::Replace));
+    EXPECT_EQ(home_->counters().dirty_pages, 1u);
+}
+
+TEST_F(FilePath, DirtyDataCountsAsUsed) {
+    uint64_t before = free_bytes();
+    posix::FileRef f = create("a");
+    fill(f, 0, 1 << 20);
+    EXPECT_LE(free_bytes(), before - (1 << 20));
+    EXPECT_EQ(files_->attributes(kVnode, f)->blocks, (1u << 20) / 512);
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    EXPECT_EQ(files_->attributes(kVnode, f)->blocks, (1u << 20) / 512);
+    pass(seconds(3));
+    pass(seconds(3));
+    EXPECT_EQ(free_bytes(), before - (1 << 20));
+}
+
+TEST_F(FilePath, ARestartedStoreIsToldAgainWhatIsSetAside) {
+    posix::FileRef a = create("a"), b = create("b");
+    uint64_t of_a = fill(a, 0, 900'000);
+    ASSERT_TRUE(files_->sync_all(kVnode)); // the names must survive
+    of_a += fill(a, of_a, 500'000);
+    boot_store();
+    pass(milliseconds(1));
+    uint64_t of_b = fill(b);
+    EXPECT_TRUE(files_->sync(kVnode, a, false));
+    EXPECT_TRUE(files_->sync(kVnode, b, false));
+    boot_home();
+    expect_filled(a, of_a);
+    expect_filled(b, of_b);
+}
+
+// What is set aside for a home goes with it.
+TEST_F(FilePath, AFencedHomesBlocksAreFree) {
+    uint64_t before = free_bytes();
+    fill(create("a"), 0, 400'000);
+    EXPECT_LE(free_bytes(), before - 400'000);
+    rpc::Identity dead = home_node_->self;
+    boot_home();
+    service_->fenced({dead.node, dead.incarnation});
+    store_->fence({dead.node, dead.incarnation}, [](Result<void> r) { EXPECT_TRUE(r); });
+    EXPECT_EQ(free_bytes(), before);
+}
+
+TEST_F(FilePath, AWriteOutIsNotCutByAnOlderOneThatEndsLater) {
+    posix::FileRef f = create("a");
+    write(f, 0, std::string(4096, 'a'));
+    disk_.late = true;
+    clock_.now_ += seconds(6);
+    home_->poll();
+    cluster_.pump();
+    auto first = std::move(disk_.waiting);
+    disk_.waiting.clear();
+    ASSERT_EQ(first.size(), 1u);
+    write(f, 4096, std::string(4096, 'b'));
+    clock_.now_ += seconds(6);
+    home_->poll();
+    cluster_.pump();
+    ASSERT_EQ(disk_.waiting.size(), 1u);
+    disk_.late = false;
+    disk_.waiting[0]({});
+    first[0]({});
+    cluster_.pump();
+    ASSERT_TRUE(files_->sync(kVnode, f, false));
+    boot_home();
+    EXPECT_EQ(read(f), std::string(4096, 'a') + std::string(4096, 'b'));
+}
+
+TEST_F(FilePath, AFileThatIsOpenTwiceOutlivesOneClose) {
+    posix::FileRef f = create("a");
+    write(f, 0, "text");
+    ASSERT_TRUE(files_->hold(kVnode, f));
+    ASSERT_TRUE(files_->hold(kVnode, f));
+    files_->release(kVnode, f);
+    ASSERT_TRUE(files_->unlink(kVnode, {}, root_, "a", false));
+    EXPECT_EQ(read(f), "text");
+    files_->release(kVnode, f);
+    std::string out(4, 0);
+    EXPECT_EQ(files_->read(kVnode, f, 0, mutable_bytes(out)).error(), Error::Stale);
 }
 
 // Random operations on a few files against a model, with restarts of the home in between (after a

@@ -17,7 +17,7 @@ class FakeNode;
 
 class FakeCluster final : ResponderTarget {
   public:
-    // The address doubles as NodeId.
+    // The address doubles as NodeId. Added again: a new incarnation that knows nothing.
     FakeNode& add(roce::Ipv4 address, NodeKind kind);
     void pump();
     void cut_off(roce::Ipv4 address, bool cut) { cut_[address] = cut; }
@@ -45,6 +45,7 @@ class FakeCluster final : ResponderTarget {
     };
     std::deque<Reply> replies_;
     uint64_t next_ = 1;
+    uint64_t boots_ = 0;
 };
 
 class FakePeer final : public Peer {
@@ -53,14 +54,13 @@ class FakePeer final : public Peer {
         : cluster_(cluster), from_(from), to_(to) {}
     void call(Opcode op, Bytes head, Bytes body, const CallOptions&, ReplyHandler done) override;
     roce::Ipv4 address() const override { return to_; }
-    const Identity& identity() const override { return identity_; }
+    const Identity& identity() const override;
     bool connected() const override { return true; }
 
   private:
     FakeCluster& cluster_;
     FakeNode& from_;
     roce::Ipv4 to_;
-    Identity identity_;
 };
 
 class FakeNode final : public Node {
@@ -88,10 +88,16 @@ class FakeNode final : public Node {
 };
 
 inline FakeNode& FakeCluster::add(roce::Ipv4 address, NodeKind kind) {
-    Identity self{kind, NodeId(address.value), Incarnation(address.value + 1000)};
+    Identity self{kind, NodeId(address.value), Incarnation(1000 * ++boots_ + address.value)};
     auto& slot = nodes_[address];
     slot = std::make_unique<FakeNode>(*this, self);
     return *slot;
+}
+
+inline const Identity& FakePeer::identity() const {
+    static const Identity none;
+    auto at = cluster_.nodes_.find(to_);
+    return at == cluster_.nodes_.end() ? none : at->second->self;
 }
 
 inline void FakePeer::call(Opcode op, Bytes head, Bytes body, const CallOptions&,
