@@ -203,7 +203,10 @@ void Registry::drop_holdings(NodeId node, Incarnation incarnation) {
         });
         auto* end = std::remove_if(e.homes.begin(), e.homes.begin() + e.home_count,
                                    [&](const cluster::Home& h) { return h.node == node; });
-        e.home_count = static_cast<uint8_t>(end - e.homes.begin());
+        auto left = static_cast<uint8_t>(end - e.homes.begin());
+        // What was written there and not synced is lost.
+        if (left != e.home_count) e.mount_epoch = OwnershipEpoch(e.mount_epoch.value + 1);
+        e.home_count = left;
         if (v->leases.size() + e.home_count != before) (void)changed(*v);
     }
 }

@@ -93,7 +93,7 @@ class MemoryRole final : public RoleMonitor {
     explicit MemoryRole(Component& c)
         : RoleMonitor(c),
           frames_(kernel::frame_stats().free - kernel_share(kernel::frame_stats().total)),
-          home_(c.node(), frames_, c.clock(), {}),
+          home_(c.node(), frames_, c.clock(), {.incarnation = c.incarnation()}),
           provider_(home_) {}
 
     // Quota given to vNodes that they have not used or been promised yet.

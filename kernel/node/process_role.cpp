@@ -95,6 +95,7 @@ class ProcessRole final : public RoleMonitor,
         if (known != mounts_.end()) { // again, after a rejoin: only what may have changed
             if (m.pid_count && m.pid_first != known->second.mount.pid_first && known->second.vnode)
                 known->second.vnode->lease_pids(m.pid_first, m.pid_count);
+            follow_homes(known->second, m.vnode);
             known->second.mount = m;
             if (known->second.vnode) return done({});
             // Asked again while it is under way: nothing can run there before it is done.
@@ -103,6 +104,12 @@ class ProcessRole final : public RoleMonitor,
         mounts_[m.vnode.id].mount = m;
         auto job = make_ref<MountJob>(m, std::move(done));
         worker("mount", [this, job] { mount(*job); });
+    }
+
+    void on_directory_changed() override {
+        for (auto& [id, m] : mounts_)
+            if (const cluster::Vnode* v = component_.membership().directory().vnode(id))
+                follow_homes(m, *v);
     }
 
     void on_unmount(VnodeId vnode, cluster::Done done) override {
@@ -118,6 +125,7 @@ class ProcessRole final : public RoleMonitor,
     }
 
     void on_fence(NodeId node, Incarnation incarnation, cluster::Done done) override {
+        files_.home_dead(incarnation);
         const cluster::Component* c = component_.membership().directory().component(node);
         // With a newer incarnation there already, sessions on the old one learn it from that.
         if (c && c->kind == rpc::NodeKind::Memory)
@@ -268,6 +276,26 @@ class ProcessRole final : public RoleMonitor,
         });
     }
 
+    // A newer mount epoch: other homes. One without homes only says that the old ones are gone.
+    void follow_homes(Mounted& m, const cluster::Vnode& v) {
+        cluster::Vnode& mine = m.mount.vnode;
+        if (!m.vnode || v.mount_epoch.value <= mine.mount_epoch.value || v.home_count == 0) return;
+        mine.mount_epoch = v.mount_epoch;
+        mine.homes = v.homes;
+        mine.home_count = v.home_count;
+        std::vector<roce::Ipv4> homes;
+        for (size_t i = 0; i < v.home_count; i++) {
+            homes.push_back(v.homes[i].ip);
+            if (cache_->has_owner(v.id, v.homes[i].ip)) continue;
+            Result<rpc::Peer*> peer = component_.node().peer(v.homes[i].ip);
+            if (peer) cache_->add_owner(v.id, **peer, v.homes[i].ip);
+        }
+        LOG(Info, "pmon", "vNode %s: mount epoch %u, %u homes", v.name.c_str(), v.mount_epoch.value,
+            v.home_count);
+        cache_->set_file_homes(v.id, homes);
+        files_.set_homes(v.id, v.mount_epoch.value, std::move(homes));
+    }
+
     void worker(const char* name, Function<void(), 64> body) {
         Result<kernel::Thread*> t = kernel::Thread::start(name, std::move(body));
         if (t)
@@ -301,8 +329,10 @@ class ProcessRole final : public RoleMonitor,
             kernel::Thread::yield();
         taken.wait();
         const char* name = job.mount.vnode.name.c_str();
+        uint32_t home = job.mount.vnode.homes[0].ip.value; // new programs' memory is there
         if (job.outcome)
-            LOG(Info, "pmon", "vNode %s mounted", name);
+            LOG(Info, "pmon", "vNode %s mounted, its memory is at %u.%u.%u.%u", name, home >> 24,
+                home >> 16 & 255, home >> 8 & 255, home & 255);
         else
             LOG(Failure, "pmon", "cannot mount vNode %s: %s", name,
                 describe(job.outcome.error()).data());

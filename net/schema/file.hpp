@@ -207,8 +207,11 @@ struct HomeTarget {
     WireFile file;
     Le32 mount_epoch;
     Le32 reserved;
+    // Not 0: the incarnation of the home that has what this descriptor wrote and did not sync.
+    // Another one answers Lost, and does nothing.
+    Le64 incarnation;
 };
-static_assert(sizeof(HomeTarget) == 32);
+static_assert(sizeof(HomeTarget) == 40);
 
 struct HomeData {
     HomeTarget target;
@@ -216,7 +219,7 @@ struct HomeData {
     Le32 length; // of a read
     Le32 append; // write: 1 = at the end, offset ignored
 };
-static_assert(sizeof(HomeData) == 48);
+static_assert(sizeof(HomeData) == 56);
 
 struct HomeWritten {
     Le64 offset;
@@ -230,7 +233,7 @@ struct HomeChange {
     HomeTarget target;
     FileChange change;
 };
-static_assert(sizeof(HomeChange) == 240);
+static_assert(sizeof(HomeChange) == 248);
 
 struct StoreData {
     FileTarget target;

@@ -192,9 +192,22 @@ struct PageCloseRequest {
 };
 static_assert(sizeof(PageCloseRequest) == 16);
 
-// Which of a vNode's mComponents (in mount order) is the home of a file, within one mount epoch.
-constexpr size_t home_index(FileId file, size_t owners) {
-    return owners ? static_cast<size_t>((file.value * 0x9e3779b97f4a7c15ull >> 32) % owners) : 0;
+// Which of a vNode's mComponents is the home of a file, within one mount epoch: of the addresses
+// the one whose hash with the file is largest, so that losing one moves only its own files.
+template <typename Addresses>
+constexpr size_t home_index(FileId file, const Addresses& homes) {
+    size_t best = 0;
+    uint64_t most = 0;
+    for (size_t i = 0; i < homes.size(); i++) {
+        uint64_t x = file.value * 0x9e3779b97f4a7c15ull ^ homes[i].value * 0xbf58476d1ce4e5b9ull;
+        x = (x ^ x >> 31) * 0x94d049bb133111ebull;
+        x ^= x >> 29;
+        if (i == 0 || x > most) {
+            best = i;
+            most = x;
+        }
+    }
+    return best;
 }
 
 } // namespace tessera::schema

@@ -76,6 +76,8 @@ void FileHome::on_request(rpc::Opcode opcode, const rpc::Identity&, Bytes reques
     if (operations_ >= kMaxOperations) return responder.fail(Error::Full);
     auto target = load<HomeTarget>(request);
     set_store(VnodeId(target.vnode), roce::Ipv4(target.store_address));
+    if (target.incarnation && target.incarnation != options_.incarnation.value)
+        return responder.fail(Error::Lost);
 
     if (opcode == kHomeForget) return forget(key_of(target), std::move(responder));
     auto op = std::make_unique<HomeOperation>();

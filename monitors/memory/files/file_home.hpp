@@ -13,6 +13,9 @@
 //
 // A write is accepted only with blocks of the store set aside for it (store_space.hpp), so a full
 // disk is the write's error and not a later loss. What is dirty of a file that is gone is dropped.
+//
+// Written and not synced is lost with this incarnation: a request on behalf of a descriptor with
+// such data names the incarnation that has it, and any other answers Lost.
 #pragma once
 
 #include <map>
@@ -41,6 +44,7 @@ class FileHome {
     struct Options {
         int64_t realtime_offset = 0;    // clock.now() + this = nanoseconds since 1970
         uint64_t reserved_frames = 256; // never used for cached pages: page traffic needs them
+        Incarnation incarnation = {};   // of this component
     };
 
     FileHome(rpc::Node& node, env::FramePool& frames, Clock& clock, const Options& options);

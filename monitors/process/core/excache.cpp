@@ -92,7 +92,7 @@ void ExCache::on_lost(PageClient& c, Error why) {
         c.owner().value & 255, describe(why).data());
     for (CacheObject& o : objects_) {
         if (o.client != &c) continue;
-        o.lost = true;
+        o.lost = !moves(o);
         drop_entries(o, 0, UINT64_MAX);
     }
     wake(for_credit_);
@@ -140,8 +140,9 @@ Result<CacheObject*> ExCache::file_object(VnodeId id, FileId file, Generation g)
     }
     Vnode* v = vnode(id);
     if (!v) return Fail(Error::NoDevice);
-    CacheObject* o =
-        new_object(ObjectKind::File, {}, v->owners[schema::home_index(file, v->owners.size())]);
+    PageClient* home = file_home(*v, file);
+    if (!home) return Fail(Error::NoDevice);
+    CacheObject* o = new_object(ObjectKind::File, {}, home);
     o->file = file;
     o->generation = g;
     o->lost = o->client->lost();
@@ -152,7 +153,7 @@ Result<CacheObject*> ExCache::file_object(VnodeId id, FileId file, Generation g)
 Result<CacheObject*> ExCache::shared_object(VnodeId id) {
     Vnode* v = vnode(id);
     if (!v) return Fail(Error::NoDevice);
-    PageClient& c = *v->owners.front();
+    PageClient& c = *new_owner(*v);
     if (c.lost()) return Fail(Error::Lost);
     if (c.room() < 1) return Fail(Error::Again);
     CacheObject* o = new_object(ObjectKind::Shared, {}, &c);
@@ -222,7 +223,7 @@ bool ExCache::drop_entries(CacheObject& o, uint64_t first, uint64_t pages) {
 Result<Space*> ExCache::create_space(VnodeId id, Own<env::PageMapper>& mapper) {
     Vnode* v = vnode(id);
     if (!v) return Fail(Error::NoDevice);
-    PageClient& c = *v->owners.front();
+    PageClient& c = *new_owner(*v);
     if (c.lost()) return Fail(Error::Lost);
     if (c.room() < 1) return Fail(Error::Again);
     auto* s = new Space;

@@ -96,6 +96,11 @@ class ExCache final : PageEvents, LineProbe {
     PageClient& add_owner(VnodeId vnode, rpc::Peer& control, roce::Ipv4 owner,
                           uint16_t service = rpc::kPageService);
     bool has_owner(VnodeId vnode) const;
+    bool has_owner(VnodeId vnode, roce::Ipv4 owner);
+    // Those of the owners that are homes of files, within the present mount epoch; add_owner adds
+    // to them. Files of a lost owner go on at their new home, but for those that were written
+    // through a mapping: these are Lost.
+    void set_file_homes(VnodeId vnode, std::vector<roce::Ipv4> homes);
     // Its spaces must be destroyed. Lines and sessions go.
     void remove_vnode(VnodeId vnode);
     // The mComponent has been declared dead: what it held is Lost from now on. It is asked again
@@ -156,6 +161,7 @@ class ExCache final : PageEvents, LineProbe {
         VnodeId id;
         std::vector<PageClient*> owners;
         std::vector<PageClient*> successors; // of owners that are lost; else null
+        std::vector<roce::Ipv4> file_homes;
     };
     using Waiting = List<PageRequest, &PageRequest::link>;
 
@@ -269,6 +275,10 @@ class ExCache final : PageEvents, LineProbe {
 
     std::vector<Vnode> vnodes_;
     PageClient& make_client(VnodeId vnode, rpc::Peer& control, roce::Ipv4 owner, uint16_t service);
+    PageClient* file_home(Vnode& v, FileId file);
+    PageClient* new_owner(Vnode& v);
+    bool moves(CacheObject& o);
+    void move_files(Vnode& v);
     void renew_owners();
     void retire_lost();
 

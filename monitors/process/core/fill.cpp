@@ -181,7 +181,9 @@ void ExCache::filled(Line& l, Result<void> how) {
         return wake(l.waiters);
     }
     Error why = how.error();
-    if (may_pass(why) && !l.client->lost()) {
+    CacheObject& o = *l.names->object;
+    if (l.client->lost() ? moves(o) || (o.kind == ObjectKind::File && !o.lost && !o.written)
+                         : may_pass(why)) {
         if (clock_.now() - l.fill_started < options_.give_up) return retry_later(l, kRetryOwner);
         why = Error::Timeout;
     }

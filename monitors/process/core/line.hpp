@@ -76,7 +76,8 @@ class CacheObject {
     uint32_t lines = 0;         // entries that are in a line
     uint64_t next_expected = 0; // sequential detection: the page after the last miss
     bool lost = false;
-    ListLink link; // among the cache's objects
+    bool written = false; // a file's: through a mapping, here
+    ListLink link;        // among the cache's objects
 };
 
 // The value of CacheObject::pages.

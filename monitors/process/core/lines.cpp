@@ -55,6 +55,8 @@ void ExCache::set_state(Line& l, LineState s) {
     count(-1);
     l.state = s;
     count(1);
+    if (s == LineState::Dirty && l.names && l.names->object->kind == ObjectKind::File)
+        l.names->object->written = true;
 }
 
 void ExCache::add_name(Line& l, CacheObject& o, uint64_t page) {

@@ -25,7 +25,8 @@ PageClient& ExCache::make_client(VnodeId id, rpc::Peer& control, roce::Ipv4 owne
 
 PageClient& ExCache::add_owner(VnodeId id, rpc::Peer& control, roce::Ipv4 owner, uint16_t service) {
     Vnode* v = vnode(id);
-    if (!v) v = &vnodes_.emplace_back(Vnode{id, {}, {}});
+    if (!v) v = &vnodes_.emplace_back(Vnode{id, {}, {}, {}});
+    v->file_homes.push_back(owner);
     v->owners.push_back(&make_client(id, control, owner, service));
     v->successors.push_back(nullptr);
     return *v->owners.back();
@@ -53,6 +54,57 @@ void ExCache::remove_vnode(VnodeId id) {
     run();
 }
 
+bool ExCache::has_owner(VnodeId id, roce::Ipv4 owner) {
+    Vnode* v = vnode(id);
+    return v && std::any_of(v->owners.begin(), v->owners.end(),
+                            [&](PageClient* c) { return c->owner() == owner; });
+}
+
+void ExCache::set_file_homes(VnodeId id, std::vector<roce::Ipv4> homes) {
+    Vnode* v = vnode(id);
+    if (!v || homes.empty()) return;
+    v->file_homes = std::move(homes);
+    move_files(*v);
+    run();
+}
+
+PageClient* ExCache::file_home(Vnode& v, FileId file) {
+    if (v.file_homes.empty()) return nullptr;
+    roce::Ipv4 home = v.file_homes[schema::home_index(file, v.file_homes)];
+    for (PageClient* c : v.owners)
+        if (c->owner() == home) return c;
+    return nullptr;
+}
+
+// Where what is made now lives: the first owner that is there.
+PageClient* ExCache::new_owner(Vnode& v) {
+    for (PageClient* c : v.owners)
+        if (!c->lost()) return c;
+    return v.owners.front();
+}
+
+// A file whose home is lost goes on at another one, unless pages of it were changed here: they may
+// have been lost with the home.
+bool ExCache::moves(CacheObject& o) {
+    if (o.kind != ObjectKind::File || o.lost || o.written) return false;
+    Vnode* v = vnode(o.client->vnode());
+    return v && v->file_homes.size() > 1;
+}
+
+void ExCache::move_files(Vnode& v) {
+    for (CacheObject& o : objects_) {
+        if (o.kind != ObjectKind::File || o.lost || !o.client->lost() || o.client->vnode() != v.id)
+            continue;
+        PageClient* home = file_home(v, o.file);
+        if (!home || home->lost()) continue;
+        PageClient* old = std::exchange(o.client, home);
+        for (Line& l : lines_)
+            if (l.client == old && l.state == LineState::Filling && l.names &&
+                l.names->object == &o)
+                l.client = home;
+    }
+}
+
 void ExCache::owner_dead(roce::Ipv4 owner) {
     for (auto& c : clients_)
         if (c->owner() == owner) c->declare_lost(Error::Dead);
@@ -70,6 +122,7 @@ void ExCache::renew_owners() {
             if (next && next->connected()) {
                 LOG(Info, "pmon", "vnode %u: a new incarnation of its owner is there", v.id.value);
                 v.owners[i] = std::exchange(next, nullptr);
+                move_files(v);
                 continue;
             }
             if (!next || next->lost())

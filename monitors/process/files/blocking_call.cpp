@@ -12,6 +12,7 @@ struct BlockingCaller::Record final : RefCounted {
     roce::Ipv4 to;
     rpc::CallOptions options;
     ReplyBytes reply;
+    Incarnation from;
     bool ok = false;
     Error error{};
     kernel::Event done;
@@ -33,21 +34,23 @@ Result<void> BlockingCaller::start(Record* record, roce::Ipv4 to, rpc::Opcode op
             return held->done.signal();
         }
         Bytes all = held->request;
-        (*peer)->call(held->opcode, all.first(held->head_size), all.subspan(held->head_size),
-                      held->options, [held](Result<Bytes> r) {
-                          held->ok = r.has_value();
-                          if (r)
-                              held->reply.assign(r->begin(), r->end());
-                          else
-                              held->error = r.error();
-                          held->done.signal();
-                          if (r && held->then) held->then(*r);
-                      });
+        rpc::Peer* to = *peer;
+        to->call(held->opcode, all.first(held->head_size), all.subspan(held->head_size),
+                 held->options, [held, to](Result<Bytes> r) {
+                     if (r) held->from = to->identity().incarnation;
+                     held->ok = r.has_value();
+                     if (r)
+                         held->reply.assign(r->begin(), r->end());
+                     else
+                         held->error = r.error();
+                     held->done.signal();
+                     if (r && held->then) held->then(*r);
+                 });
     });
 }
 
 Result<ReplyBytes> BlockingCaller::call(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, Bytes body,
-                                        const Options& options) {
+                                        const Options& options, Incarnation* from) {
     auto record = make_ref<Record>();
     record->request.reserve(head.size() + body.size());
     record->request.assign(head.begin(), head.end());
@@ -60,7 +63,15 @@ Result<ReplyBytes> BlockingCaller::call(roce::Ipv4 to, rpc::Opcode opcode, Bytes
     if (wake == kernel::Wake::Kicked) return std::unexpected(Error::Interrupted);
     if (wake == kernel::Wake::Timeout) return std::unexpected(Error::Timeout);
     if (!record->ok) return std::unexpected(record->error);
+    if (from) *from = record->from;
     return std::move(record->reply);
+}
+
+Result<void> BlockingCaller::pause(Nanos time) {
+    kernel::Event never;
+    if (never.wait(clock_.now() + time, kernel::Interruptible::KillOnly) == kernel::Wake::Kicked)
+        return std::unexpected(Error::Interrupted);
+    return {};
 }
 
 void BlockingCaller::notify(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, const Options& options,

@@ -25,8 +25,11 @@ class BlockingCaller {
         bool idempotent = true;
     };
     // Thread context. Interrupted: killed while waiting; otherwise as rpc::Peer::call.
+    // `from`: which incarnation has replied, if one has.
     Result<ReplyBytes> call(roce::Ipv4 to, rpc::Opcode opcode, Bytes head, Bytes body,
-                            const Options& options);
+                            const Options& options, Incarnation* from = nullptr);
+    Result<void> pause(Nanos time); // Interrupted: killed
+    Nanos now() { return clock_.now(); }
     // Nobody waits for the outcome (releases). Dropped when the shard's inbox is full. In the
     // shard: not sent after all if `still` says no; `then` gets the reply.
     using Still = Function<bool(), 48>;

@@ -14,6 +14,9 @@ using posix::FileType;
 
 namespace {
 
+// How long a request waits for the successor of a dead home.
+constexpr Nanos kSuccessorTime = seconds(30);
+
 WireFile to_wire(FileRef f) {
     WireFile w;
     w.id = f.id.value;
@@ -68,6 +71,16 @@ void RemoteFilesClient::remove_mount(VnodeId v) {
     mounts_.with([&](auto& all) { std::erase_if(all, [&](auto& m) { return m.vnode == v; }); });
 }
 
+void RemoteFilesClient::set_homes(VnodeId v, uint32_t epoch, std::vector<roce::Ipv4> homes) {
+    mounts_.with([&](auto& all) {
+        for (FileMount& m : all)
+            if (m.vnode == v) {
+                m.epoch = epoch;
+                m.homes = std::move(homes);
+            }
+    });
+}
+
 Result<FileMount> RemoteFilesClient::mount(VnodeId v) {
     return mounts_.with([&](auto& all) -> Result<FileMount> {
         for (FileMount& m : all)
@@ -79,7 +92,7 @@ Result<FileMount> RemoteFilesClient::mount(VnodeId v) {
 Result<roce::Ipv4> RemoteFilesClient::home(VnodeId v, FileId f) {
     FileMount m = TRY(mount(v));
     if (m.homes.empty()) return std::unexpected(Error::NoDevice);
-    return m.homes[schema::home_index(f, m.homes.size())];
+    return m.homes[schema::home_index(f, m.homes)];
 }
 
 FileRef RemoteFilesClient::root(VnodeId v) {
@@ -93,18 +106,73 @@ Result<ReplyBytes> RemoteFilesClient::at_store(VnodeId v, rpc::Opcode op, Bytes 
     return caller_.call(m.store, op, head, body, {.idempotent = idempotent});
 }
 
+// A home that is dead is replaced with the next mount epoch, which this waits for; unless the
+// caller has unsynced data at it, which is lost, or the request must not be made twice.
 Result<ReplyBytes> RemoteFilesClient::at_home(VnodeId v, FileId f, rpc::Opcode op, Bytes head,
-                                              Bytes body, bool idempotent) {
-    return caller_.call(TRY(home(v, f)), op, head, body, {.idempotent = idempotent});
+                                              Bytes body, bool idempotent, posix::HomeLife unsynced,
+                                              Incarnation* from) {
+    Nanos give_up = caller_.now() + kSuccessorTime;
+    for (;;) {
+        FileMount m = TRY(mount(v));
+        uint32_t epoch = m.epoch;
+        bool alone = m.homes.size() < 2; // nobody can take over
+        Result<roce::Ipv4> to = home(v, f);
+        Error why = to ? Error::Dead : to.error();
+        if (to) {
+            Incarnation by;
+            Result<ReplyBytes> r =
+                caller_.call(*to, op, head, body, {.idempotent = idempotent}, &by);
+            if (r) {
+                heard(*to, by);
+                if (from) *from = by;
+                return r;
+            }
+            if (r.error() == Error::Lost) home_dead(Incarnation(unsynced));
+            if (r.error() != Error::Dead) return r;
+            if (unsynced) home_dead(Incarnation(unsynced));
+            if (unsynced) return std::unexpected(Error::Lost);
+            if (!idempotent) return std::unexpected(Error::OutcomeUnknown);
+        }
+        while (TRY(mount(v)).epoch == epoch) {
+            if (alone || caller_.now() >= give_up) return std::unexpected(why);
+            TRY(caller_.pause(milliseconds(50)));
+        }
+    }
 }
 
-HomeTarget RemoteFilesClient::home_target(const FileMount& m, FileRef f) {
+HomeTarget RemoteFilesClient::home_target(const FileMount& m, FileRef f, posix::HomeLife unsynced) {
     HomeTarget t;
     t.vnode = m.vnode.value;
     t.store_address = m.store.value;
     t.file = to_wire(f);
     t.mount_epoch = m.epoch;
+    t.incarnation = unsynced;
     return t;
+}
+
+void RemoteFilesClient::Lives::end(Incarnation incarnation) {
+    if (!incarnation || std::find(over.begin(), over.end(), incarnation) != over.end()) return;
+    if (over.size() == kMostOver) over.erase(over.begin());
+    over.push_back(incarnation);
+}
+
+void RemoteFilesClient::heard(roce::Ipv4 home, Incarnation incarnation) {
+    if (!incarnation) return;
+    lives_.with([&](Lives& lives) {
+        Incarnation before = std::exchange(lives.last[home], incarnation);
+        if (before != incarnation) lives.end(before);
+    });
+}
+
+void RemoteFilesClient::home_dead(Incarnation incarnation) {
+    lives_.with([&](Lives& lives) { lives.end(incarnation); });
+}
+
+bool RemoteFilesClient::over(posix::HomeLife life) {
+    return lives_.with([&](Lives& lives) {
+        return std::find(lives.over.begin(), lives.over.end(), Incarnation(life)) !=
+               lives.over.end();
+    });
 }
 
 WireCaller RemoteFilesClient::wire_caller(VnodeId v, const Credentials& who, bool numbered) {
@@ -342,15 +410,16 @@ void RemoteFilesClient::tell_home(VnodeId v, FileRef f) {
     caller_.notify(*at, kHomeForget, bytes_of(t), {});
 }
 
-Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, MutableBytes into) {
+Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, MutableBytes into,
+                                       posix::HomeLife unsynced) {
     FileMount m = TRY(mount(v));
     size_t done = 0;
     while (done < into.size()) {
         HomeData h;
-        h.target = home_target(m, f);
+        h.target = home_target(m, f, unsynced);
         h.offset = offset + done;
         h.length = static_cast<uint32_t>(std::min(into.size() - done, kMaxFileData));
-        Result<ReplyBytes> r = at_home(v, f.id, kHomeRead, bytes_of(h));
+        Result<ReplyBytes> r = at_home(v, f.id, kHomeRead, bytes_of(h), {}, true, unsynced);
         if (!r) {
             if (done) break; // what was read is returned; the next read reports the error
             return std::unexpected(r.error());
@@ -364,17 +433,20 @@ Result<size_t> RemoteFilesClient::read(VnodeId v, FileRef f, uint64_t offset, Mu
 }
 
 Result<posix::RemoteFiles::Written> RemoteFilesClient::write(VnodeId v, FileRef f, uint64_t offset,
-                                                             Bytes data, bool append) {
+                                                             Bytes data, bool append,
+                                                             posix::HomeLife unsynced) {
     FileMount m = TRY(mount(v));
-    Written out{.offset = offset, .length = 0};
+    Written out{.offset = offset, .length = 0, .home = unsynced};
     while (out.length < data.size()) {
         Bytes piece = data.subspan(out.length, std::min(data.size() - out.length, kMaxFileData));
         HomeData h;
-        h.target = home_target(m, f);
+        h.target = home_target(m, f, out.home);
         h.offset = append && out.length == 0 ? 0 : out.offset + out.length;
         h.append = append && out.length == 0;
         // Writing the same bytes at the same place twice is harmless; appending twice is not.
-        Result<ReplyBytes> r = at_home(v, f.id, kHomeWrite, bytes_of(h), piece, !h.append);
+        Incarnation from;
+        Result<ReplyBytes> r =
+            at_home(v, f.id, kHomeWrite, bytes_of(h), piece, !h.append, out.home, &from);
         if (!r || r->size() < sizeof(HomeWritten)) {
             if (out.length) break;
             return std::unexpected(r ? Error::Malformed : r.error());
@@ -382,6 +454,7 @@ Result<posix::RemoteFiles::Written> RemoteFilesClient::write(VnodeId v, FileRef 
         auto w = load<HomeWritten>(*r);
         if (w.length > piece.size()) return std::unexpected(Error::Malformed);
         if (out.length == 0) out.offset = w.offset;
+        out.home = from.value;
         if (changed_ && w.length) changed_(v, f, w.offset, piece.first(w.length));
         out.length += w.length;
         if (w.length < piece.size()) break;
@@ -389,9 +462,9 @@ Result<posix::RemoteFiles::Written> RemoteFilesClient::write(VnodeId v, FileRef 
     return out;
 }
 
-Result<void> RemoteFilesClient::sync(VnodeId v, FileRef f, bool) {
-    HomeTarget t = home_target(TRY(mount(v)), f);
-    TRY(at_home(v, f.id, kHomeSync, bytes_of(t)));
+Result<void> RemoteFilesClient::sync(VnodeId v, FileRef f, bool, posix::HomeLife unsynced) {
+    HomeTarget t = home_target(TRY(mount(v)), f, unsynced);
+    TRY(at_home(v, f.id, kHomeSync, bytes_of(t), {}, true, unsynced));
     return {};
 }
 

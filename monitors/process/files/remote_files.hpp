@@ -28,6 +28,10 @@ class RemoteFilesClient final : public posix::RemoteFiles {
 
     // Added or replaced by the vNode's mount; removed with it.
     void set_mount(FileMount mount);
+    // The homes of a newer mount epoch: what waits for a dead home goes on at them.
+    void set_homes(VnodeId vnode, uint32_t epoch, std::vector<roce::Ipv4> homes);
+    // This incarnation of a home is dead: what it had and nobody synced is lost.
+    void home_dead(Incarnation incarnation);
     void remove_mount(VnodeId vnode);
     // The home of a file; none if the vNode is not mounted here.
     Result<roce::Ipv4> home(VnodeId vnode, FileId file);
@@ -64,10 +68,13 @@ class RemoteFilesClient final : public posix::RemoteFiles {
                                                               uint64_t after, size_t most) override;
     Result<void> hold(VnodeId v, posix::FileRef f) override;
     void release(VnodeId v, posix::FileRef f) override;
-    Result<size_t> read(VnodeId v, posix::FileRef f, uint64_t offset, MutableBytes into) override;
-    Result<Written> write(VnodeId v, posix::FileRef f, uint64_t offset, Bytes data,
-                          bool append) override;
-    Result<void> sync(VnodeId v, posix::FileRef f, bool data_only) override;
+    Result<size_t> read(VnodeId v, posix::FileRef f, uint64_t offset, MutableBytes into,
+                        posix::HomeLife unsynced = 0) override;
+    Result<Written> write(VnodeId v, posix::FileRef f, uint64_t offset, Bytes data, bool append,
+                          posix::HomeLife unsynced = 0) override;
+    Result<void> sync(VnodeId v, posix::FileRef f, bool data_only,
+                      posix::HomeLife unsynced = 0) override;
+    bool over(posix::HomeLife life) override;
     Result<void> sync_all(VnodeId v) override;
     Result<posix::FileSystemUse> use(VnodeId v) override;
 
@@ -80,14 +87,25 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     Result<ReplyBytes> at_store(VnodeId v, rpc::Opcode op, Bytes head, Bytes body = {},
                                 bool idempotent = true);
     Result<ReplyBytes> at_home(VnodeId v, FileId f, rpc::Opcode op, Bytes head, Bytes body = {},
-                               bool idempotent = true);
-    schema::HomeTarget home_target(const FileMount& m, posix::FileRef f);
+                               bool idempotent = true, posix::HomeLife unsynced = 0,
+                               Incarnation* from = nullptr);
+    schema::HomeTarget home_target(const FileMount& m, posix::FileRef f,
+                                   posix::HomeLife unsynced = 0);
+    void heard(roce::Ipv4 home, Incarnation incarnation);
     schema::WireCaller wire_caller(VnodeId v, const posix::Credentials& who, bool numbered);
     // Attributes as the store gave them, or the home's if it has newer ones.
     Result<posix::Attributes> newest(VnodeId v, const ReplyBytes& reply);
 
     BlockingCaller& caller_;
     kernel::Locked<std::vector<FileMount>, kernel::LockRank::Leaf> mounts_;
+    // Incarnations of homes: who answered last, and those that are over (the newest kMostOver).
+    static constexpr size_t kMostOver = 64;
+    struct Lives {
+        std::map<roce::Ipv4, Incarnation> last;
+        std::vector<Incarnation> over;
+        void end(Incarnation incarnation);
+    };
+    kernel::Locked<Lives, kernel::LockRank::Leaf> lives_;
     kernel::Locked<Held, kernel::LockRank::Leaf> held_; // open descriptions of each file
     std::atomic<uint64_t> sequence_{0};
     Changed changed_;

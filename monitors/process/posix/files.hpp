@@ -96,6 +96,10 @@ struct FileSystemUse {
     uint64_t total_bytes = 0, free_bytes = 0, total_files = 0, free_files = 0;
 };
 
+// Where what a descriptor wrote and did not sync is: one life of the file's home. 0: nothing is.
+// read, write and sync with it end in Lost, and have no effect, if that life is over.
+using HomeLife = uint64_t;
+
 class RemoteFiles {
   public:
     virtual FileRef root(
@@ -129,16 +133,20 @@ class RemoteFiles {
     virtual Result<void> hold(VnodeId v, FileRef f) = 0;
     virtual void release(VnodeId v, FileRef f) = 0;
 
-    virtual Result<size_t> read(VnodeId v, FileRef f, uint64_t offset,
-                                MutableBytes into) = 0; // 0 = end
+    virtual Result<size_t> read(VnodeId v, FileRef f, uint64_t offset, MutableBytes into,
+                                HomeLife unsynced = 0) = 0; // 0 = end
     // append: the home ignores offset and writes at its end; returns where the data ended up.
     struct Written {
         uint64_t offset = 0;
         size_t length = 0;
+        HomeLife home = 0; // where it is until it is synced
     };
-    virtual Result<Written> write(VnodeId v, FileRef f, uint64_t offset, Bytes data,
-                                  bool append) = 0;
-    virtual Result<void> sync(VnodeId v, FileRef f, bool data_only) = 0; // returns when durable
+    virtual Result<Written> write(VnodeId v, FileRef f, uint64_t offset, Bytes data, bool append,
+                                  HomeLife unsynced = 0) = 0;
+    virtual Result<void> sync(VnodeId v, FileRef f, bool data_only,
+                              HomeLife unsynced = 0) = 0; // returns when durable
+    // Whether it is known here, without asking anybody, that this life is over.
+    virtual bool over(HomeLife) { return false; }
     virtual Result<void> sync_all(VnodeId v) = 0;
     virtual Result<FileSystemUse> use(VnodeId v) = 0;
 

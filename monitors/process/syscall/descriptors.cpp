@@ -71,7 +71,9 @@ Answer sys_creat(Task& t, UserAddress path, uint32_t mode) {
 }
 
 Answer sys_close(Task& t, int fd) {
+    Ref<Description> d = TRY(descriptor(t, fd));
     TRY(t.process().descriptors->close(fd));
+    TRY(d->closing());
     return 0;
 }
 

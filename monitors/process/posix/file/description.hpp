@@ -50,6 +50,9 @@ class Description : public Object {
         return Fail(Error::InvalidArgument);
     }
     virtual Result<void> sync(bool data_only) { return Fail(Error::InvalidArgument); }
+    // What close(2) reports, for each descriptor that refers to it. The descriptor goes all the
+    // same.
+    virtual Result<void> closing() { return {}; }
     // kPollIn, kPollOut, … as of now. Whoever changes the answer calls Vnode::poll_changed().
     virtual uint16_t poll() { return kPollIn | kPollOut; }
     // True: a transfer goes on until it is complete (files); false: one read returns what there is.

@@ -125,14 +125,22 @@ StoreFile::~StoreFile() {
     fs_.files().release(vnode().id(), where_.file);
 }
 
+// An error on its way to the program. That unsynced data is lost is said once.
+Error StoreFile::report(Error e) {
+    if (e != Error::Lost) return seen(Result<void>(Fail(e))).error();
+    unsynced_.with([](Unsynced& u) { u.home = 0; });
+    return Error::Io;
+}
+
 Result<size_t> StoreFile::read_at(uint64_t offset, MutableBytes into) {
     size_t done = 0;
     while (done < into.size()) {
         MutableBytes piece = into.subspan(done, std::min(kPiece, into.size() - done));
-        Result<size_t> n = seen(fs_.files().read(vnode().id(), where_.file, offset + done, piece));
+        Result<size_t> n =
+            fs_.files().read(vnode().id(), where_.file, offset + done, piece, unsynced().home);
         if (!n) {
-            if (done) return done;
-            return Fail(n.error());
+            if (done) return done; // the next call reports it
+            return Fail(report(n.error()));
         }
         if (*n == 0) break;
         done += *n;
@@ -140,14 +148,24 @@ Result<size_t> StoreFile::read_at(uint64_t offset, MutableBytes into) {
     return done;
 }
 
+Result<RemoteFiles::Written> StoreFile::write_piece(uint64_t offset, Bytes piece, bool append) {
+    auto w = fs_.files().write(vnode().id(), where_.file, offset, piece, append, unsynced().home);
+    if (w && w->length)
+        unsynced_.with([&](Unsynced& u) {
+            u.home = w->home;
+            u.writes++;
+        });
+    return w;
+}
+
 Result<size_t> StoreFile::write_at(uint64_t offset, Bytes from) {
     size_t done = 0;
     while (done < from.size()) {
         Bytes piece = from.subspan(done, std::min(kPiece, from.size() - done));
-        auto w = seen(fs_.files().write(vnode().id(), where_.file, offset + done, piece, false));
+        auto w = write_piece(offset + done, piece, false);
         if (!w) {
             if (done) return done;
-            return Fail(w.error());
+            return Fail(report(w.error()));
         }
         if (w->length == 0) break;
         done += w->length;
@@ -173,10 +191,10 @@ Result<size_t> StoreFile::write(Bytes from) {
     size_t done = 0;
     while (done < from.size()) {
         Bytes piece = from.subspan(done, std::min(kPiece, from.size() - done));
-        auto w = seen(fs_.files().write(vnode().id(), where_.file, 0, piece, true));
+        auto w = write_piece(0, piece, true);
         if (!w) {
             if (done) return done;
-            return Fail(w.error());
+            return Fail(report(w.error()));
         }
         if (w->length == 0) break;
         done += w->length;
@@ -211,12 +229,27 @@ Result<Attributes> StoreFile::change(const Credentials& who, const AttributeChan
 }
 
 Result<void> StoreFile::sync(bool data_only) {
-    return seen(fs_.files().sync(vnode().id(), where_.file, data_only));
+    Unsynced before = unsynced();
+    Result<void> r = fs_.files().sync(vnode().id(), where_.file, data_only, before.home);
+    if (!r) return Fail(report(r.error()));
+    unsynced_.with([&](Unsynced& u) {
+        if (u.writes == before.writes) u.home = 0;
+    });
+    return {};
+}
+
+Result<void> StoreFile::closing() {
+    HomeLife home = unsynced().home;
+    if (!home || !fs_.files().over(home)) return {};
+    return Fail(report(Error::Lost));
 }
 
 void StoreFile::record(Archive& a) {
     Description::record(a);
     a.number(offset_);
+    HomeLife home = unsynced().home;
+    a.number(home);
+    unsynced_.with([&](Unsynced& u) { u.home = home; });
 }
 
 // --- directories ---

@@ -3,6 +3,9 @@
 // A description holds the object, so that an unlinked file lives until its last close. The lock of
 // a description (rank FileDescription) orders reads and writes at the shared offset and is held
 // across RemoteFiles calls, whose time is bounded. Remote failures of transport become Io.
+//
+// A description remembers which life of the file's home has what was written through it and not
+// synced. When that life is over, the next read, write, fsync or close is EIO, once.
 #pragma once
 
 #include "monitors/process/posix/file/description.hpp"
@@ -59,14 +62,26 @@ class StoreFile final : public Description {
     Result<Attributes> attributes() override;
     Result<Attributes> change(const Credentials& who, const AttributeChange& c) override;
     Result<void> sync(bool data_only) override;
+    Result<void> closing() override;
     bool bulk() const override { return true; }
     FileRef mappable() override { return where_.file; }
     void record(Archive& a) override;
 
   private:
+    struct Unsynced {
+        HomeLife home = 0;
+        uint64_t writes = 0; // tells whether something was written during a sync
+    };
+    Unsynced unsynced() {
+        return unsynced_.with([](Unsynced& u) { return u; });
+    }
+    Result<RemoteFiles::Written> write_piece(uint64_t offset, Bytes piece, bool append);
+    Error report(Error e);
+
     StoreFs& fs_;
     kernel::Mutex mutex_{kernel::LockRank::FileDescription};
     uint64_t offset_ = 0;
+    kernel::Locked<Unsynced, kernel::LockRank::Leaf> unsynced_;
 };
 
 // An open directory of any file system. The position is the cookie of the last entry taken, plus 2:

@@ -77,7 +77,7 @@ class PumpedShard final : public env::Shard {
 };
 
 constexpr VnodeId kVnode{1};
-constexpr roce::Ipv4 kP{1}, kM{2}, kS{3};
+constexpr roce::Ipv4 kP{1}, kM{2}, kS{3}, kM2{4};
 
 class FilePath : public testing::Test {
   protected:
@@ -113,9 +113,10 @@ class FilePath : public testing::Test {
     }
     void boot_home() {
         home_.reset();
+        home_node_ = &cluster_.add(kM, rpc::NodeKind::Memory);
         mmon::FileHome::Options options;
         options.reserved_frames = 16;
-        home_node_ = &cluster_.add(kM, rpc::NodeKind::Memory);
+        options.incarnation = home_node_->self.incarnation;
         home_ = std::make_unique<mmon::FileHome>(*home_node_, frames_, clock_, options);
     }
     posix::FileRef create(std::string_view name) {
@@ -433,6 +434,62 @@ TEST_F(FilePath, AWriteOutIsNotCutByAnOlderOneThatEndsLater) {
     ASSERT_TRUE(files_->sync(kVnode, f, false));
     boot_home();
     EXPECT_EQ(read(f), std::string(4096, 'a') + std::string(4096, 'b'));
+}
+
+TEST_F(FilePath, ARestartedHomeSaysThatUnsyncedDataIsLost) {
+    posix::FileRef f = create("a");
+    auto text = bytes_of(std::string_view("text"));
+    auto w = files_->write(kVnode, f, 0, text, false);
+    ASSERT_TRUE(w);
+    EXPECT_NE(w->home, 0u);
+    EXPECT_TRUE(files_->sync(kVnode, f, false, w->home));
+    w = files_->write(kVnode, f, 0, bytes_of(std::string_view("lost")), false, w->home);
+    ASSERT_TRUE(w);
+    boot_home();
+    EXPECT_FALSE(files_->over(w->home));
+    std::string out(4, 0);
+    EXPECT_EQ(files_->sync(kVnode, f, false, w->home).error(), Error::Lost);
+    EXPECT_EQ(files_->read(kVnode, f, 0, mutable_bytes(out), w->home).error(), Error::Lost);
+    EXPECT_EQ(files_->write(kVnode, f, 0, text, false, w->home).error(), Error::Lost);
+    EXPECT_TRUE(files_->over(w->home));
+    EXPECT_EQ(read(f), "text"); // whoever has nothing unsynced
+    EXPECT_TRUE(files_->sync(kVnode, f, false));
+}
+
+// One of two homes dies: its files go on at the other one, and nobody else notices.
+TEST_F(FilePath, ASecondHomeTakesOverFromADeadOne) {
+    mmon::FileHome::Options options;
+    options.reserved_frames = 16;
+    env::HeapFrames frames(600);
+    auto& node = cluster_.add(kM2, rpc::NodeKind::Memory);
+    options.incarnation = node.self.incarnation;
+    mmon::FileHome second(node, frames, clock_, options);
+    files_->set_homes(kVnode, 2, {kM, kM2});
+    posix::FileRef mine, others; // homed at the one that dies, and at the other one
+    for (int i = 0; !mine || !others; i++) {
+        posix::FileRef f = create("f" + std::to_string(i));
+        (*files_->home(kVnode, f.id) == kM ? mine : others) = f;
+    }
+    auto text = bytes_of(std::string_view("text"));
+    ASSERT_TRUE(files_->write(kVnode, mine, 0, text, false));
+    ASSERT_TRUE(files_->sync(kVnode, mine, false));
+    auto a = files_->write(kVnode, mine, 0, bytes_of(std::string_view("lost")), false);
+    auto b = files_->write(kVnode, others, 0, text, false);
+    ASSERT_TRUE(a && b);
+    home_.reset();
+    cluster_.kill(kM);
+    std::string out(4, 0);
+    EXPECT_EQ(files_->read(kVnode, mine, 0, mutable_bytes(out), a->home).error(), Error::Lost);
+    EXPECT_TRUE(files_->over(a->home));
+    files_->set_homes(kVnode, 3, {kM2});
+    EXPECT_EQ(*files_->home(kVnode, others.id), kM2);
+    EXPECT_TRUE(files_->sync(kVnode, others, false, b->home));
+    EXPECT_EQ(read(mine), "text");
+    EXPECT_EQ(files_->sync(kVnode, mine, false, a->home).error(), Error::Lost);
+    auto again = files_->write(kVnode, mine, 0, bytes_of(std::string_view("anew")), false);
+    ASSERT_TRUE(again);
+    EXPECT_TRUE(files_->sync(kVnode, mine, false, again->home));
+    EXPECT_EQ(read(mine), "anew");
 }
 
 TEST_F(FilePath, AFileThatIsOpenTwiceOutlivesOneClose) {

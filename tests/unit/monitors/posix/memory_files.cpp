@@ -340,8 +340,10 @@ void MemoryFiles::release(VnodeId, FileRef f) {
     drop(f.id.value);
 }
 
-Result<size_t> MemoryFiles::read(VnodeId, FileRef f, uint64_t offset, MutableBytes into) {
+Result<size_t> MemoryFiles::read(VnodeId, FileRef f, uint64_t offset, MutableBytes into,
+                                 HomeLife unsynced) {
     Guard g(mutex_);
+    TRY(alive(unsynced));
     Node* n = TRY(node(f));
     if (offset >= n->data.size()) return 0;
     size_t k = std::min(into.size(), n->data.size() - offset);
@@ -350,8 +352,9 @@ Result<size_t> MemoryFiles::read(VnodeId, FileRef f, uint64_t offset, MutableByt
 }
 
 Result<RemoteFiles::Written> MemoryFiles::write(VnodeId, FileRef f, uint64_t offset, Bytes data,
-                                                bool append) {
+                                                bool append, HomeLife unsynced) {
     Guard g(mutex_);
+    TRY(alive(unsynced));
     Node* n = TRY(node(f));
     if (append) offset = n->data.size();
     if (n->data.size() < offset + data.size()) n->data.resize(offset + data.size());
@@ -359,7 +362,7 @@ Result<RemoteFiles::Written> MemoryFiles::write(VnodeId, FileRef f, uint64_t off
     n->a.size = n->data.size();
     n->a.blocks = (n->a.size + 511) / 512;
     n->a.modified_ns = n->a.changed_ns = now();
-    return Written{offset, data.size()};
+    return Written{offset, data.size(), home};
 }
 
 } // namespace tessera::posix::test

@@ -44,9 +44,16 @@ class MemoryFiles final : public RemoteFiles {
                                                        uint64_t after, size_t most) override;
     Result<void> hold(VnodeId, FileRef f) override;
     void release(VnodeId, FileRef f) override;
-    Result<size_t> read(VnodeId, FileRef f, uint64_t offset, MutableBytes into) override;
-    Result<Written> write(VnodeId, FileRef f, uint64_t offset, Bytes data, bool append) override;
-    Result<void> sync(VnodeId, FileRef, bool) override { return {}; }
+    Result<size_t> read(VnodeId, FileRef f, uint64_t offset, MutableBytes into, HomeLife) override;
+    Result<Written> write(VnodeId, FileRef f, uint64_t offset, Bytes data, bool append,
+                          HomeLife) override;
+    Result<void> sync(VnodeId, FileRef, bool, HomeLife unsynced) override {
+        return alive(unsynced);
+    }
+    bool over(HomeLife life) override { return life && life != home && told; }
+
+    HomeLife home = 1; // a test raises it: what was not synced is lost
+    bool told = false; // that it was is known here
     Result<void> sync_all(VnodeId) override { return {}; }
     Result<FileSystemUse> use(VnodeId) override {
         return FileSystemUse{1 << 30, 1 << 29, 10000, 9000};
@@ -60,6 +67,10 @@ class MemoryFiles final : public RemoteFiles {
         uint64_t parent = 0;
         uint32_t holds = 0;
     };
+    Result<void> alive(HomeLife unsynced) {
+        if (unsynced && unsynced != home) return Fail(Error::Lost);
+        return {};
+    }
     Result<Node*> node(FileRef f);
     Result<Node*> directory(FileRef f, const Credentials& who, uint32_t want);
     Node& make(Node& d, const std::string& name, FileType type, uint16_t mode,

@@ -159,6 +159,60 @@ TEST(ExCache, ALostOwnerIsSaidSo) {
     EXPECT_EQ(w.m.frames.counts().free, w.m.frames.counts().total);
 }
 
+// What runs on has its text from another home, once there is a mount epoch that says which.
+TEST(ExCache, FilesOfALostOwnerGoOnAtAnother) {
+    MemoryWorld w({.lines = 64});
+    MemoryWorld::Second& second = w.add_second();
+    constexpr roce::Ipv4 kFirst(0x0a000002), kSecond(0x0a000003);
+    std::vector<roce::Ipv4> homes{kFirst, kSecond};
+    uint64_t id = 10; // of a file whose home is the second
+    while (homes[schema::home_index(FileId(id), homes)] != kSecond)
+        id++;
+    w.files.files[id] = second.files.files[id] = std::string(3 * kPageSize, 'x');
+    pmon::CacheObject* f = *w.cache->file_object(kVnode, FileId(id), Generation(1));
+    pmon::Space* a = w.new_space();
+    auto mapping = [&](pmon::PageRequest& r) {
+        r.source = f;
+        r.source_page = r.page - 0x400;
+        r.private_copy = true;
+    };
+    ASSERT_TRUE(w.put(*a, 0x10000, 5));
+    EXPECT_EQ(**w.touch(*a, 0x400000, false, mapping), std::byte('x'));
+    EXPECT_EQ(second.files.gets, 1);
+    w.files.files[id][kPageSize] = 'y';
+    w.cache->owner_dead(kSecond);
+    w.cache->set_file_homes(kVnode, {kFirst});
+    EXPECT_EQ(**w.touch(*a, 0x401000, false, mapping), std::byte('y'));
+    EXPECT_EQ(**w.touch(*a, 0x400000, false, mapping), std::byte('x'));
+    EXPECT_EQ(second.files.gets, 1);
+    EXPECT_EQ(w.get(*a, 0x10000), 5u);
+    EXPECT_TRUE(w.cache->destroy_space(*a));
+    EXPECT_TRUE(w.cache->release(*f));
+}
+
+TEST(ExCache, AFileWrittenThroughAMappingIsLostWithItsHome) {
+    MemoryWorld w({.lines = 64});
+    MemoryWorld::Second& second = w.add_second();
+    constexpr roce::Ipv4 kFirst(0x0a000002), kSecond(0x0a000003);
+    std::vector<roce::Ipv4> homes{kFirst, kSecond};
+    uint64_t id = 10;
+    while (homes[schema::home_index(FileId(id), homes)] != kSecond)
+        id++;
+    w.files.files[id] = second.files.files[id] = std::string(kPageSize, 'x');
+    pmon::CacheObject* f = *w.cache->file_object(kVnode, FileId(id), Generation(1));
+    pmon::Space* a = w.new_space();
+    auto mapping = [&](pmon::PageRequest& r) {
+        r.source = f;
+        r.source_page = r.page - 0x400;
+    };
+    **w.touch(*a, 0x400000, true, mapping) = std::byte('b');
+    w.cache->owner_dead(kSecond);
+    w.cache->set_file_homes(kVnode, {kFirst});
+    EXPECT_EQ(w.touch(*a, 0x400000, false, mapping).error(), Error::Lost);
+    EXPECT_TRUE(w.cache->destroy_space(*a));
+    EXPECT_TRUE(w.cache->release(*f));
+}
+
 TEST(ExCache, ShrinksAndGrowsWhileRunning) {
     MemoryWorld w({.lines = 128});
     pmon::Space* s = w.new_space();

@@ -21,6 +21,7 @@ class FakeCluster final : ResponderTarget {
     FakeNode& add(roce::Ipv4 address, NodeKind kind);
     void pump();
     void cut_off(roce::Ipv4 address, bool cut) { cut_[address] = cut; }
+    void kill(roce::Ipv4 address) { dead_[address] = true; } // fenced: calls end in Dead
     uint64_t calls() const { return next_; }
 
   private:
@@ -36,6 +37,7 @@ class FakeCluster final : ResponderTarget {
 
     std::map<roce::Ipv4, std::unique_ptr<FakeNode>> nodes_;
     std::map<roce::Ipv4, bool> cut_;
+    std::map<roce::Ipv4, bool> dead_;
     std::deque<std::pair<uint64_t, Call>> queue_;
     std::map<uint64_t, ReplyHandler> waiting_;
     struct Reply {
@@ -133,6 +135,10 @@ inline void FakeCluster::pump() {
         }
         auto [token, c] = std::move(queue_.front());
         queue_.pop_front();
+        if (dead_[c.to]) {
+            c.done(std::unexpected(Error::Dead));
+            continue;
+        }
         auto node = nodes_.find(c.to);
         if (node == nodes_.end() || cut_[c.to]) {
             c.done(std::unexpected(Error::Timeout));

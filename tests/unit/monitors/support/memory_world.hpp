@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/hosted.hpp"
@@ -186,16 +187,39 @@ class MemoryWorld {
         run_for(seconds(20)); // answers still under way
         cache.reset();
         monitor.reset();
+        if (second) second->monitor.reset();
+        if (second) second->m.node.reset();
         m.node.reset();
         p.node.reset();
     }
 
+    // A second mComponent, 10.0.0.3, that is an owner too.
+    struct Second {
+        explicit Second(MemoryWorld& w)
+            : m(w.net, 0x0a000003, {rpc::NodeKind::Memory, NodeId(77), Incarnation(19)}, 4096, 91),
+              files(m.frames) {
+            monitor = std::move(*mmon::MemoryMonitor::create(*m.port, *m.node, m.frames,
+                                                             w.net.clock, m.random, &files, {}));
+            monitor->set_quota(kVnode, 1000);
+        }
+        Component m;
+        FakeFiles files;
+        Own<mmon::MemoryMonitor> monitor;
+    };
+    Second& add_second() {
+        second.emplace(*this);
+        cache->add_owner(kVnode, **p.node->peer(roce::Ipv4(0x0a000003)), roce::Ipv4(0x0a000003));
+        return *second;
+    }
+
     void step() {
-        for (Component* c : {&m, &p}) {
+        for (Component* c : {&m, &p, second ? &second->m : nullptr}) {
+            if (!c) continue;
             c->port->poll();
             c->node->poll();
         }
         monitor->poll();
+        if (second) second->monitor->poll();
         cache->poll();
         if (each_step) each_step();
     }
@@ -210,6 +234,10 @@ class MemoryWorld {
             Nanos next = std::min({end, m.port->next_deadline(), p.port->next_deadline(),
                                    m.node->next_deadline(), p.node->next_deadline(),
                                    cache->next_deadline(), monitor->next_deadline()});
+            if (second)
+                next =
+                    std::min({next, second->m.port->next_deadline(),
+                              second->m.node->next_deadline(), second->monitor->next_deadline()});
             net.advance_to(std::max(next, net.clock.now() + Nanos{1}));
         }
     }
@@ -284,6 +312,7 @@ class MemoryWorld {
     Own<mmon::MemoryMonitor> monitor;
     Own<pmon::ExCache> cache;
     rpc::Peer* peer = nullptr;
+    std::optional<Second> second;
     pmon::PageClient* client = nullptr;
     std::function<void()> each_step;
 };
