@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-#include "kernel/sync/mutex.hpp"
+#include "kernel/sync/spinlock.hpp"
 #include "monitors/process/files/blocking_call.hpp"
 #include "monitors/process/posix/files.hpp"
 #include "net/schema/file.hpp"
@@ -20,6 +20,21 @@ struct FileMount {
     roce::Ipv4 store;
     uint32_t epoch = 0;
     std::vector<roce::Ipv4> homes; // a file's home is a function of (epoch, file id) over these
+};
+
+// Data under a spinlock, as the shard uses it too: a step must not sleep.
+template <typename T>
+class SpinLocked {
+  public:
+    template <typename F>
+    decltype(auto) with(F&& f) {
+        kernel::SpinGuard guard(lock_);
+        return std::forward<F>(f)(data_);
+    }
+
+  private:
+    kernel::Spinlock lock_;
+    T data_;
 };
 
 class RemoteFilesClient final : public posix::RemoteFiles {
@@ -97,7 +112,7 @@ class RemoteFilesClient final : public posix::RemoteFiles {
     Result<posix::Attributes> newest(VnodeId v, const ReplyBytes& reply);
 
     BlockingCaller& caller_;
-    kernel::Locked<std::vector<FileMount>, kernel::LockRank::Leaf> mounts_;
+    SpinLocked<std::vector<FileMount>> mounts_;
     // Incarnations of homes: who answered last, and those that are over (the newest kMostOver).
     static constexpr size_t kMostOver = 64;
     struct Lives {
@@ -105,8 +120,8 @@ class RemoteFilesClient final : public posix::RemoteFiles {
         std::vector<Incarnation> over;
         void end(Incarnation incarnation);
     };
-    kernel::Locked<Lives, kernel::LockRank::Leaf> lives_;
-    kernel::Locked<Held, kernel::LockRank::Leaf> held_; // open descriptions of each file
+    SpinLocked<Lives> lives_;
+    SpinLocked<Held> held_; // open descriptions of each file
     std::atomic<uint64_t> sequence_{0};
     Changed changed_;
 };
