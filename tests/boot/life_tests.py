@@ -1,6 +1,7 @@
 """What fails and what goes on: managers, the fabric and components are killed and started again."""
 import glob
 import os
+import re
 import subprocess
 import time
 from subprocess import DEVNULL, PIPE
@@ -178,3 +179,49 @@ def a_second_vnode_has_files_and_processes_of_its_own(tess):
         time.sleep(0.2)
     now = int(tess.sh_ok("df / | tail -1 | awk '{print $3}'"))
     check(now <= used + 64, f"{now} KiB are used, {used} before")
+
+
+LOST_HOME = r"""
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo kept $i >/root/kept$i; done; sync
+exec 3>/root/u3 4>/root/u4 5>/root/u5 6>/root/u6 7>/root/u7 8>/root/u8
+for i in 3 4 5 6 7 8; do echo first >&$i; done
+echo ready; read line
+lost=; for i in 3 4 5 6 7 8; do echo second >&$i || lost="$lost $i"; done
+again=; for i in 3 4 5 6 7 8; do echo third >&$i || again="$again $i"; done
+echo lost$lost; echo again$again
+cat /root/kept*; sync; echo synced
+for i in 3 4 5 6 7 8; do echo $i $(cat /root/u$i); done; echo over
+"""
+
+
+@test(own_cluster=True, limit=240, long=True)
+def a_lost_home_of_files_is_one_error_and_the_program_goes_on(tess):
+    path = tess.parent + "/cluster.toml"
+    with open(path, "w") as f:
+        for name, kind in (("p1", "process"), ("m1", "memory"), ("m2", "memory"), ("s1", "storage")):
+            f.write(f'[[component]]\nname = "{name}"\nkind = "{kind}"\n')
+        f.write('[[vnode]]\nname = "main"\n')
+    tess.up("--config", path)
+    tess.sh_ok("true")
+    # The one that has the programs' memory lives on.
+    at = re.search(r"vNode main mounted, its memory is at (\S+)", tess.ok("logs", "p1")).group(1)
+    other, = (c["name"] for c in tess.status()["components"] if c["name"] in ("m1", "m2") and c["address"] != at)
+    p = tess.popen("run", "--", "/bin/sh", "-c", LOST_HOME, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    equal(line_of(p), "ready", "first line")
+    tess.ok("kill", other)
+    say(p)
+    out, error = p.communicate(timeout=120)
+    lines = out.decode().split("\n")
+    equal(p.returncode, 0, f"status; it said {lines} {error!r}")
+    lost = lines[0].split()[1:]
+    check(lines[0].startswith("lost") and 0 < len(lost), f"no descriptor reported a loss: {lines}")
+    equal(lines[1], "again", "descriptors with a second error")
+    equal(sorted(lines[2:14]), sorted(f"kept {i}" for i in range(1, 13)), "synced files")
+    equal(lines[14], "synced", "sync")
+    for line in lines[15:21]:
+        fd, *words = line.split()
+        check(words[-1:] == ["third"] and (fd in lost or words == ["first", "second", "third"]), f"u{fd} has {words}, lost: {lost}")
+    equal(tess.sh_ok("cat /root/kept7; ls /root | wc -l"), "kept 7\n18\n", "a new program")
+    tess.ok("start", other)
+    all_up(tess, ("p1", "m1", "m2", "s1"))
+    equal(tess.sh_ok("cat /root/kept7"), "kept 7\n", "after it came back")

@@ -22,13 +22,13 @@ def settled(tess, component, name, wanted, limit=10):
         time.sleep(0.25)
 
 
-def configured(tess, text):
+def configured(tess, text, disk="1G"):
     """Brings a cluster of its own up: the default, with `text` in the place of excache = "64M"."""
     path = tess.parent + "/cluster.toml"
     with open(path, "w") as f:
         f.write('[[component]]\nname = "p1"\nkind = "process"\n' + text +
                 '\n[[component]]\nname = "m1"\nkind = "memory"\n'
-                '[[component]]\nname = "s1"\nkind = "storage"\n[[vnode]]\nname = "main"\n')
+                f'[[component]]\nname = "s1"\nkind = "storage"\ndisk = "{disk}"\n[[vnode]]\nname = "main"\n')
     tess.up("--config", path)
 
 
@@ -158,3 +158,33 @@ def a_fork_bomb_ends_in_an_error_and_the_rest_goes_on(tess):
     check("no limit" not in r.stdout and r.stdout.strip() not in ("", "0"), f"{r.stdout!r} {r.stderr!r}")
     check(re.search(r"fork|unavailable", r.stderr), f"stderr {r.stderr!r}")
     equal(tess.sh_ok("seq 10 | wc -l"), "10\n", "afterwards")
+
+
+def used_kib(tess):
+    return int(tess.sh_ok("df / | tail -1 | awk '{print $3}'"))
+
+
+@test(own_cluster=True, limit=240, long=True)
+def a_full_disk_is_an_error_and_heals(tess):
+    configured(tess, "", disk="48M")
+    before = used_kib(tess)
+    tess.sh_ok("head -c 3000000 /dev/urandom >/root/kept && md5sum /root/kept >/root/sum && sync")
+    for way in ("dd if=/dev/zero of=/root/big bs=64k", "cat /dev/zero >/root/big"):
+        r = tess.sh(f"{way}; s=$?; dd if=/dev/null of=/root/big conv=notrunc,fsync 2>/dev/null && echo durable; exit $s", limit=90)
+        check(r.returncode == 1 and "No space left on device" in r.stderr, f"{way}: {r.returncode} {r.stderr!r}")
+        # What was accepted is there: as much as the disk holds, and fsync says so.
+        equal(r.stdout, "durable\n", f"fsync after {way}")
+        size = int(tess.sh_ok("stat -c %s /root/big"))
+        check(size > 35 * MIB, f"the disk was full after {size} bytes")
+        r = tess.sh("echo more >/root/more; cat /root/more", limit=30)
+        check("No space left on device" in r.stderr or r.stdout == "more\n", f"one more file: {r.stderr!r}")
+        tess.sh_ok("md5sum -c /root/sum && rm -f /root/more /root/big")
+        # The space is there at once: as much again goes into another file.
+        tess.sh_ok("dd if=/dev/urandom of=/root/next bs=64k count=300 conv=fsync && sync && rm /root/next", limit=90)
+    end = time.monotonic() + 20
+    while used_kib(tess) > before + 3000 + 256 and time.monotonic() < end:
+        time.sleep(0.5)
+    check(used_kib(tess) <= before + 3000 + 256, f"{used_kib(tess)} KiB used, {before} before")
+    logs = tess.ok("logs", "m1")
+    check("write-out" not in logs and "Stale" not in logs, f"m1 could not write out what it had accepted:\n{logs[-800:]}")
+    tess.sh_ok("md5sum -c /root/sum")
