@@ -190,6 +190,24 @@ TEST(Registry, WhatCannotBeRecordedIsRefused) {
     EXPECT_GE(r.version(), version);
 }
 
+TEST(Registry, LosingAHomeRaisesTheMountEpoch) {
+    NullJournal journal;
+    gpm::Registry r(journal, 1, 0);
+    auto* v = *r.create_vnode("one", {});
+    v->entry.mount_epoch = OwnershipEpoch(1);
+    v->entry.homes[0].node = NodeId(20);
+    v->entry.homes[1].node = NodeId(21);
+    v->entry.home_count = 2;
+    uint64_t version = r.version();
+    r.drop_holdings(NodeId(30), Incarnation(1)); // somebody else
+    EXPECT_EQ(v->entry.mount_epoch, OwnershipEpoch(1));
+    r.drop_holdings(NodeId(20), Incarnation(1));
+    EXPECT_EQ(v->entry.mount_epoch, OwnershipEpoch(2));
+    ASSERT_EQ(v->entry.home_count, 1);
+    EXPECT_EQ(v->entry.homes[0].node, NodeId(21));
+    EXPECT_GT(v->version, version);
+}
+
 TEST(Registry, PidLeasesNeverOverlap) {
     NullJournal journal;
     gpm::Registry r(journal, 1, 0);
