@@ -84,7 +84,7 @@ Result<void> Component::read_settings() {
 Result<Own<Component>> Component::create() {
     Own<Component> c(new Component);
     the_component = c.get();
-    c->devices_ = kernel::probe_devices([] { kernel::request_poll(); });
+    c->devices_ = kernel::probe_devices([] {}); // the poll hook runs after every interrupt
     TRY(c->read_settings());
     if (!c->devices_.network) {
         LOG(Failure, "boot", "no network port found: the component needs a virtio-net device");
@@ -243,7 +243,8 @@ void Component::step() {
         break;
     }
     bool again = nic.enable_interrupts_and_check() || more;
-    Nanos next = std::min({port_->next_deadline(), echo_->next_deadline(), node_->next_deadline(),
+    Nanos next = std::min({port_->next_deadline(), nic.reap_deadline(clock_.now()),
+                           echo_->next_deadline(), node_->next_deadline(),
                            membership_->next_deadline(), monitor_->next_deadline()});
     next_deadline_.store(again ? 0 : next.value);
     if (again) kernel::request_poll();
