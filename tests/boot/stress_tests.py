@@ -32,7 +32,7 @@ def configured(tess, text):
     tess.up("--config", path)
 
 
-@test(own_cluster=True, limit=420, long=True)
+@test(own_cluster=True, limit=420)
 def a_sort_larger_than_the_excache_is_right(tess):
     configured(tess, 'excache = "16M"')
     lines = [base64.b64encode(os.urandom(48))[:63] + b"\n" for _ in range(24 * MIB // 64)]
@@ -88,7 +88,7 @@ def a_thousand_forks_leave_nothing_behind(tess):
     check(last < 4 * first + 5, f"it became slower: {first:.1f} s, then {last:.1f} s")
 
 
-@test(limit=240, long=True)
+@test(limit=240)
 def a_bad_network_costs_nothing_but_time(tess):
     script = ("i=0; while [ $i -lt 5 ]; do /bin/true; i=$((i+1)); done; seq 3000 | sort -rn | md5sum;"
               "dd if=/dev/zero bs=512k count=1 2>/dev/null | tr '\\0' x >/tmp/x; cp /tmp/x /tmp/y;"
