@@ -34,6 +34,8 @@ function(tessera_test name)
         return()
     endif()
     add_executable(${name}_test ${A_SOURCES})
+    # Tests themselves unoptimised: they are built far more often than they run.
+    target_compile_options(${name}_test PRIVATE -O0)
     target_link_libraries(${name}_test PRIVATE ${A_DEPENDS} hosted_runtime GTest::gmock GTest::gtest GTest::gtest_main)
     set_target_properties(${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endfunction()
