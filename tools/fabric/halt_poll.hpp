@@ -29,7 +29,8 @@ class HaltPoll {
     ~HaltPoll();
     HaltPoll(const HaltPoll&) = delete;
 
-    void on_traffic(Nanos now); // in one thread
+    void on_traffic(Nanos now);                          // in one thread
+    Nanos until() const { return Nanos{until_.load()}; } // CPUs are kept awake
 
     static unsigned most_threads(); // one per CPU, at most 4
     // The same where halting is expensive and CPUs are few, else 0.
