@@ -264,7 +264,7 @@ TEST_F(Net, ASenderThatRunsOutOfRoomIsWokenByTransmissions) {
         ASSERT_TRUE(nic->send({frame, {}, {}, nullptr}));
     EXPECT_FALSE(nic->enable_interrupts_and_check());
     device.transmit();
-    EXPECT_EQ(interrupts, 1);
+    EXPECT_GE(interrupts, 1);
 }
 
 TEST_F(Net, DestructionReleasesHolds) {
