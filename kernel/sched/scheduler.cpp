@@ -175,13 +175,6 @@ KernelThread& KernelThread::me() {
     return *running();
 }
 
-bool KernelThread::is_kicked(Interruptible how) const {
-    uint8_t k = kicks.load();
-    if (how == Interruptible::Yes) return k != 0;
-    if (how == Interruptible::KillOnly) return k & static_cast<uint8_t>(KickKind::Kill);
-    return false;
-}
-
 void schedule() {
     CpuQueue& q = here();
     KernelThread* me = running();
