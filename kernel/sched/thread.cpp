@@ -5,16 +5,11 @@
 #include "kernel/arch/x86_64/apic.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
-#include "kernel/sched/internal.hpp"
+#include "kernel/sched/queue.hpp"
 
 namespace tessera::kernel {
 
 using sched::KernelThread;
-
-namespace sched {
-Result<KernelThread*> make_thread(const char* name, Function<void(), 64> body);
-void start_thread(KernelThread& t);
-} // namespace sched
 
 namespace {
 KernelThread& of(Thread& t) {
@@ -37,7 +32,7 @@ void Waiter::sleep(Nanos deadline, Interruptible how) {
 
 Result<Thread*> Thread::start(const char* name, Function<void(), 64> body) {
     KernelThread* t = TRY(sched::make_thread(name, std::move(body)));
-    sched::start_thread(*t);
+    sched::make_ready(*t);
     return t;
 }
 
@@ -95,7 +90,7 @@ void Thread::kick(KickKind kind) {
     t.kicks.fetch_or(static_cast<uint8_t>(kind));
     if (t.state == sched::State::Blocked && t.is_kicked(t.how)) {
         t.state = sched::State::Ready;
-        sched::start_thread(t);
+        sched::make_ready(t);
     } else if (t.state == sched::State::Running && t.cpu != arch::cpu_id()) {
         arch::send_ipi(t.cpu, arch::kVectorWakeUp); // in user mode it comes back and looks
     }
