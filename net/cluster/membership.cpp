@@ -242,8 +242,9 @@ void Member::on_heartbeat_reply(Result<Bytes> reply) {
         return;
     }
     last_contact_ = clock_.now();
-    if (m.verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_FENCED) return fenced();
-    if (m.verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_REJOIN) {
+    uint32_t verdict = enum_number(m.verdict);
+    if (verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_FENCED) return fenced();
+    if (verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_REJOIN) {
         state_ = State::Joining;
         next_call_ = clock_.now();
         return;

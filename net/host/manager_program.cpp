@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
 #include <charconv>
 
 #include "base/log.hpp"
+#include "net/host/component_manager.hpp"
 
 namespace tessera::net::host {
 
@@ -174,10 +176,23 @@ Result<ManagerOptions> parse_manager_options(int argc, char** argv, const char* 
     return o;
 }
 
+int64_t realtime_now() {
+    timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec * 1'000'000'000ll + t.tv_nsec;
+}
+
+uint32_t default_address(rpc::NodeKind manager) {
+    ManagerOptions o;
+    if (manager == rpc::NodeKind::Gmm) return o.gmm;
+    if (manager == rpc::NodeKind::Gsm) return o.gsm;
+    return o.gpm;
+}
+
 Result<Own<ManagerProgram>> ManagerProgram::start(const ManagerOptions& options,
                                                   const char* program, rpc::NodeKind kind) {
     log_to_stderr(program);
-    Own<ManagerProgram> p(new ManagerProgram(options));
+    Own<ManagerProgram> p(new ManagerProgram(options, kind));
     auto say = [&](const std::string& what, Error e) {
         LOG(Failure, "start", "%s: %s", what.c_str(), std::string(describe(e)).c_str());
         return Fail(e);
@@ -212,6 +227,19 @@ Result<Own<ManagerProgram>> ManagerProgram::start(const ManagerOptions& options,
     if (auto w = p->loop_.watch(p->link_->fd(), EPOLLIN, [](uint32_t) {}); !w)
         return say("event loop", w.error());
     return p;
+}
+
+ComponentManagerOptions ManagerProgram::component_options(rpc::NodeKind serves) const {
+    ComponentManagerOptions s;
+    s.self = kind_;
+    s.serves = serves;
+    s.address = roce::Ipv4(options_.ip);
+    s.gpm = roce::Ipv4(options_.gpm);
+    s.incarnation = incarnation_;
+    s.heartbeat = milliseconds(options_.heartbeat_ms);
+    s.missed = options_.missed;
+    s.realtime = realtime_now;
+    return s;
 }
 
 int ManagerProgram::run(Function<unsigned()> poll, Function<Nanos()> deadline) {
