@@ -65,6 +65,7 @@ class VirtioNet final : public net::Link {
     void disable_interrupts();
     // True: there is work already (call poll); interrupts are on either way.
     bool enable_interrupts_and_check();
+    bool receive_ready() const { return rx_->used_ready(); } // frames wait for poll()
     // When to poll at the latest though no interrupt comes: transmitted bodies are to be released.
     Nanos reap_deadline(Nanos now) const { return tx_holds_ > 0 ? now + kReapAfter : kNever; }
 
