@@ -161,6 +161,7 @@ void Component::common_stats(std::string& out) {
     line("link_tx_frames", link.tx_frames);
     line("link_rx_drops", link.rx_drops);
     line("link_interrupts", link.interrupts);
+    roce::for_each_counter(port_->counters(), line);
     line("rping_rounds", rping_->pings());
     line("echo_4k_count", echo_->times().count());
     line("echo_4k_p50_ns", static_cast<uint64_t>(echo_->times().percentile(500).value));

@@ -34,6 +34,10 @@ Result<uint32_t> parse_ipv4(std::string_view text);
 Result<MacAddress> parse_mac(std::string_view text);
 // 32 raw bytes, or 64 hexadecimal digits with an optional newline.
 Result<rpc::ClusterKey> read_key(const std::string& path);
+// Above every earlier one of this manager, which components refuse from then on: the time of day,
+// and never at or below what the database remembers. Only a deleted database together with a clock
+// set back makes one that is refused, until the clock has caught up.
+Result<Incarnation> next_incarnation(StateDb& state);
 // Says on stderr what is wrong and how it should be. `usage_only`: --help was asked for.
 Result<ManagerOptions> parse_manager_options(int argc, char** argv, const char* program,
                                              uint32_t default_ip);

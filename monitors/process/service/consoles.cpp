@@ -18,6 +18,7 @@ constexpr Nanos kStoppedSilence = seconds(24 * 3600);
 // goes at once.
 constexpr size_t kFullAnswer = 8 * 1024;
 constexpr Nanos kAnswerGap = milliseconds(3);
+constexpr Nanos kInputWait = seconds(5); // input waits this long for room before it is tried again
 
 } // namespace
 
@@ -62,6 +63,53 @@ Result<bool> ProcessService::State::park(Own<Job>& job) {
     return true;
 }
 
+// True if the job has its reply: all of it is taken, or its time is over (`now`).
+Result<bool> ProcessService::State::answer_input(Session& session, Job& job, bool now) {
+    Bytes request = job.request;
+    auto q = TRY(parse<s::ConsoleInputRequest>(request));
+    now = now || session.console->is_terminal(); // full of lines nobody reads: the client knows
+    Result<uint64_t> taken = session.console->input(q.offset, request, q.end);
+    bool early = !taken && taken.error() == Error::Range; // what comes before it is on its way
+    if (!now && (early || (taken && *taken < q.offset + request.size()))) return false;
+    s::ConsoleInputReply reply{};
+    reply.accepted = TRY(taken);
+    append_bytes(job.reply, bytes_of(reply));
+    return true;
+}
+
+Result<bool> ProcessService::State::park_input(Own<Job>& job) {
+    Bytes request = job->request;
+    auto q = TRY(parse<s::ConsoleInputRequest>(request));
+    Session* session = TRY(find(q.console));
+    if (TRY(answer_input(*session, *job, false))) {
+        look_at(*session, Thread::now()); // those that waited for this one
+        return false;
+    }
+    if (session->inputs.size() >= 4) return Fail(Error::Full);
+    job->until = Thread::now() + kInputWait;
+    session->inputs.push_back(std::move(job));
+    return true;
+}
+
+// The inputs of one session that wait.
+Nanos ProcessService::State::look_at(Session& session, Nanos now) {
+    Nanos next = kNever;
+    for (size_t i = 0; i < session.inputs.size();) {
+        Job& job = *session.inputs[i];
+        Result<bool> done = answer_input(session, job, job.until <= now);
+        if (done && !*done) {
+            next = std::min(next, job.until);
+            i++;
+            continue;
+        }
+        session.heard = now;
+        if (!done) job.outcome = Fail(done.error());
+        finish(std::move(session.inputs[i]));
+        session.inputs.erase(session.inputs.begin() + static_cast<ptrdiff_t>(i));
+    }
+    return next;
+}
+
 // Answers what can be answered; returns when to look again.
 Nanos ProcessService::State::look_at_parked() {
     Nanos now = Thread::now(), next = kNever;
@@ -83,7 +131,8 @@ Nanos ProcessService::State::look_at_parked() {
             finish(std::move(session.parked[i]));
             session.parked.erase(session.parked.begin() + static_cast<ptrdiff_t>(i));
         }
-        if (!session.parked.empty()) continue;
+        next = std::min(next, look_at(session, now));
+        if (!session.parked.empty() || !session.inputs.empty()) continue;
         Nanos end = session.heard + (session.stopped ? kStoppedSilence : kSilence);
         if (end <= now)
             silent.push_back(id);
@@ -102,10 +151,11 @@ void ProcessService::State::close(uint64_t id) {
     if (found == sessions.end()) return;
     Session session = std::move(found->second);
     sessions.erase(found);
-    for (Own<Job>& job : session.parked) {
-        job->outcome = Fail(Error::Cancelled);
-        finish(std::move(job));
-    }
+    for (auto* waiting : {&session.parked, &session.inputs})
+        for (Own<Job>& job : *waiting) {
+            job->outcome = Fail(Error::Cancelled);
+            finish(std::move(job));
+        }
     session.console->hang_up();
 }
 

@@ -59,16 +59,14 @@ void ProcessService::State::work(Own<Job> job) {
         if (!parked) job->outcome = Fail(parked.error());
         return finish(std::move(job));
     }
+    if (job->operation == s::kConsoleInput) {
+        Result<bool> parked = park_input(job);
+        if (parked && *parked) return;
+        if (!parked) job->outcome = Fail(parked.error());
+        return finish(std::move(job));
+    }
     Bytes request = job->request;
     job->outcome = [&]() -> Result<void> {
-        if (job->operation == s::kConsoleInput) {
-            auto q = TRY(parse<s::ConsoleInputRequest>(request));
-            Session* session = TRY(find(q.console));
-            s::ConsoleInputReply reply{};
-            reply.accepted = TRY(session->console->input(q.offset, request, q.end));
-            append_bytes(job->reply, bytes_of(reply));
-            return {};
-        }
         if (job->operation == s::kConsoleResize) {
             auto q = TRY(parse<s::ConsoleResizeRequest>(request));
             Session* session = TRY(find(q.console));

@@ -25,7 +25,7 @@ struct Job {
     rpc::Responder responder; // used in the shard only
     Result<void> outcome;
     std::vector<std::byte> reply;
-    // Polls
+    // Polls, and input that waits for room
     Nanos until{};
     // Spawns
     posix::Vnode* vnode = nullptr;
@@ -62,6 +62,7 @@ class JobRing {
 struct Session {
     Ref<posix::Console> console;
     std::vector<Own<Job>> parked; // polls; usually at most one
+    std::vector<Own<Job>> inputs; // wait for room, or for those before them
     Nanos heard{};                // the last request about it, or the end of one that waited
     Nanos answered{};             // the last poll
     bool stopped = false;         // as last told
@@ -121,6 +122,9 @@ struct ProcessService::State final : public RefCounted {
     Result<void> prepare_spawn(Job& job);
     Result<bool> answer_poll(Session& session, Job& job, bool now);
     Result<bool> park(Own<Job>& job);
+    Result<bool> answer_input(Session& session, Job& job, bool now);
+    Result<bool> park_input(Own<Job>& job);
+    Nanos look_at(Session& session, Nanos now);
     Nanos look_at_parked();
     Result<void> signal(const schema::SignalRequest& q);
     Result<void> list(Job& job);
