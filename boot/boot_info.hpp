@@ -31,6 +31,9 @@ struct Text {
 
 enum class MemoryKind : uint8_t { Usable, Reserved, AcpiReclaimable, AcpiNvs, Bad };
 
+// By the number that the BIOS's E820 map gives it; multiboot2 and PVH use the same.
+MemoryKind memory_kind(uint32_t e820_type);
+
 struct MemoryRange {
     uint64_t start = 0; // physical
     uint64_t size = 0;
@@ -56,6 +59,10 @@ struct BootInfo {
     uint64_t info_start = 0,
              info_size = 0; // the loader's own structure, to be reserved until parsed
     bool truncated = false;
+
+    // False: there was no room, and `truncated` says so.
+    bool add_memory(const MemoryRange& range);
+    Module* add_module(); // null: no room
 
     std::span<const MemoryRange> memory_map() const { return {memory.data(), memory_count}; }
     std::span<const Module> module_list() const { return {modules.data(), module_count}; }

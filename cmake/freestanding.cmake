@@ -13,7 +13,7 @@ add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:SHELL:-isystem ${_site} -isystem 
 add_compile_options("SHELL:-isystem /usr/include/x86_64-linux-musl")
 add_compile_definitions(_GNU_SOURCE TESSERA_KERNEL=1
                         $<$<COMPILE_LANGUAGE:CXX>:_LIBCPP_HARDENING_MODE=_LIBCPP_HARDENING_MODE_FAST>)
-add_compile_options(-O2 -g -fstack-protector-strong)
+add_compile_options(-O2 ${TESSERA_DEBUG_INFO} -fstack-protector-strong)
 # Cheap checks that trap; the invalid-opcode handler names them (kernel/arch/x86_64/traps.cpp).
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=bounds,return,unreachable>
                     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize-trap=bounds,return,unreachable>)

@@ -95,6 +95,10 @@ void Service::on_heartbeat(const Identity& who, const control::HeartbeatRequest&
         member->heard = clock_.now();
         member->resources = from_proto(m.resources());
         member->placed = 0;
+        for (auto& use : m.vnodes())
+            if (VnodeRecord* v = registry_->vnode(VnodeId(use.vnode())))
+                if (PidLease* l = v->lease(member->entry.node, member->entry.incarnation))
+                    l->processes = use.processes();
         if (member->entry.state != ComponentState::Up && manager(member->entry.kind))
             (void)registry_->set_state(*member, ComponentState::Up);
     }

@@ -50,21 +50,6 @@ enum : uint32_t {
     kAcpiNew = 15,
 };
 
-MemoryKind kind_of(uint32_t type) {
-    switch (type) {
-        case 1:
-            return MemoryKind::Usable;
-        case 3:
-            return MemoryKind::AcpiReclaimable;
-        case 4:
-            return MemoryKind::AcpiNvs;
-        case 5:
-            return MemoryKind::Bad;
-        default:
-            return MemoryKind::Reserved;
-    }
-}
-
 // The zero-terminated text at the front of b.
 Result<std::string_view> string_in(Bytes b) {
     std::string_view s = text_of(b);
@@ -80,11 +65,7 @@ Result<void> read_memory_map(Bytes body, BootInfo& out) {
     body = body.subspan(sizeof(MemoryMapTag));
     for (; body.size() >= entry_size; body = body.subspan(entry_size)) {
         auto e = load<MemoryMapEntry>(body);
-        if (out.memory_count == out.memory.size()) {
-            out.truncated = true;
-            break;
-        }
-        out.memory[out.memory_count++] = {e.start, e.size, kind_of(e.type)};
+        if (!out.add_memory({e.start, e.size, memory_kind(e.type)})) break;
     }
     return {};
 }
@@ -94,14 +75,11 @@ Result<void> read_module(Bytes body, BootInfo& out) {
     auto m = load<ModuleTag>(body);
     if (m.end < m.start) return Fail(Error::Malformed);
     std::string_view name = TRY(string_in(body.subspan(sizeof(ModuleTag))));
-    if (out.module_count == out.modules.size()) {
-        out.truncated = true;
-        return {};
-    }
-    Module& slot = out.modules[out.module_count++];
-    if (!slot.name.assign(name)) out.truncated = true;
-    slot.start = m.start;
-    slot.size = m.end - m.start;
+    Module* slot = out.add_module();
+    if (!slot) return {};
+    if (!slot->name.assign(name)) out.truncated = true;
+    slot->start = m.start;
+    slot->size = m.end - m.start;
     return {};
 }
 

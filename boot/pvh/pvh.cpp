@@ -40,21 +40,6 @@ bool read_text(const PhysicalMemory& memory, uint64_t address, Text<N>& out) {
     return n < N;
 }
 
-MemoryKind kind_of(uint32_t e820_type) {
-    switch (e820_type) {
-        case 1:
-            return MemoryKind::Usable;
-        case 3:
-            return MemoryKind::AcpiReclaimable;
-        case 4:
-            return MemoryKind::AcpiNvs;
-        case 5:
-            return MemoryKind::Bad;
-        default:
-            return MemoryKind::Reserved;
-    }
-}
-
 } // namespace
 
 Result<void> parse_pvh(const PhysicalMemory& memory, uint64_t address, BootInfo& out) {
@@ -73,24 +58,17 @@ Result<void> parse_pvh(const PhysicalMemory& memory, uint64_t address, BootInfo&
         b = memory.at(info.memory_map + i * sizeof(MemoryEntry), sizeof(MemoryEntry));
         if (b.empty()) return Fail(Error::Malformed);
         auto e = load<MemoryEntry>(b);
-        if (out.memory_count == out.memory.size()) {
-            out.truncated = true;
-            break;
-        }
-        out.memory[out.memory_count++] = {e.start, e.size, kind_of(e.type)};
+        if (!out.add_memory({e.start, e.size, memory_kind(e.type)})) break;
     }
     for (uint32_t i = 0; i < info.module_count; i++) {
         b = memory.at(info.modules + i * sizeof(ModuleEntry), sizeof(ModuleEntry));
         if (b.empty()) return Fail(Error::Malformed);
         auto e = load<ModuleEntry>(b);
-        if (out.module_count == out.modules.size()) {
-            out.truncated = true;
-            break;
-        }
-        Module& m = out.modules[out.module_count++];
-        if (e.command_line && !read_text(memory, e.command_line, m.name)) out.truncated = true;
-        m.start = e.start;
-        m.size = e.size;
+        Module* m = out.add_module();
+        if (!m) break;
+        if (e.command_line && !read_text(memory, e.command_line, m->name)) out.truncated = true;
+        m->start = e.start;
+        m->size = e.size;
     }
     return {};
 }

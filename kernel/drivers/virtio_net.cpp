@@ -224,9 +224,9 @@ bool VirtioNet::enable_interrupts_and_check() {
     flush();
     reap_transmissions();
     rx_->set_interrupts(true);
-    // A finished transmission is worth waking up for only if somebody waits for its body or for
-    // room.
-    bool want_tx = tx_holds_ > 0 || tx_free_.size() < tx_slots_.size() / 2;
+    // A finished transmission is worth waking up for only if room runs out. Bodies that wait for
+    // theirs are released with the next frame, or when reap_deadline() says.
+    bool want_tx = tx_free_.size() < tx_slots_.size() / 2;
     tx_->set_interrupts(want_tx);
     return rx_->used_ready() || (want_tx && tx_->used_ready());
 }

@@ -13,10 +13,13 @@
 //   for (;;) {
 //       while (nic.poll(sink, 64) > 0) {}                // and up to 20 µs more of it
 //       if (nic.enable_interrupts_and_check()) { nic.disable_interrupts(); continue; }
-//       wait for the event that on_interrupt signals, then nic.disable_interrupts();
+//       wait for the event that on_interrupt signals, at most until nic.reap_deadline(now), then
+//       nic.disable_interrupts();
 //   }
 //
-// No wake-up is lost: enable_interrupts_and_check() looks at the rings after interrupts are on.
+// No wake-up is lost: enable_interrupts_and_check() looks at the rings after interrupts are on. A
+// finished transmission interrupts only when room runs out: the body of an answer is released by
+// the poll that the next frame causes, or by the one at reap_deadline().
 //
 // The device is hostile input: a used entry that names no buffer in flight, or a length beyond its
 // buffer, is counted and skipped; it never reaches memory that is not the port's.
@@ -62,6 +65,9 @@ class VirtioNet final : public net::Link {
     void disable_interrupts();
     // True: there is work already (call poll); interrupts are on either way.
     bool enable_interrupts_and_check();
+    bool receive_ready() const { return rx_->used_ready(); } // frames wait for poll()
+    // When to poll at the latest though no interrupt comes: transmitted bodies are to be released.
+    Nanos reap_deadline(Nanos now) const { return tx_holds_ > 0 ? now + kReapAfter : kNever; }
 
     LinkCounters counters() const;
 
@@ -71,6 +77,7 @@ class VirtioNet final : public net::Link {
                                             Function<void()> on_interrupt);
 
   private:
+    static constexpr Nanos kReapAfter = milliseconds(1);
     static constexpr unsigned kRxBuffers = 256;
     static constexpr unsigned kTxSlots = 128;
     static constexpr unsigned kMaxBodyPieces = 4;

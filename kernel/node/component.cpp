@@ -15,7 +15,7 @@ namespace {
 
 Component* the_component = nullptr; // for the poll hook, which has no argument
 
-constexpr Nanos kPollFor = microseconds(20); // facts: polling longer loses against HLT
+constexpr Nanos kStepFor = microseconds(80); // longest, while frames keep coming
 
 } // namespace
 
@@ -84,7 +84,7 @@ Result<void> Component::read_settings() {
 Result<Own<Component>> Component::create() {
     Own<Component> c(new Component);
     the_component = c.get();
-    c->devices_ = kernel::probe_devices([] { kernel::request_poll(); });
+    c->devices_ = kernel::probe_devices([] {}); // the poll hook runs after every interrupt
     TRY(c->read_settings());
     if (!c->devices_.network) {
         LOG(Failure, "boot", "no network port found: the component needs a virtio-net device");
@@ -161,6 +161,7 @@ void Component::common_stats(std::string& out) {
     line("link_tx_frames", link.tx_frames);
     line("link_rx_drops", link.rx_drops);
     line("link_interrupts", link.interrupts);
+    roce::for_each_counter(port_->counters(), line);
     line("rping_rounds", rping_->pings());
     line("echo_4k_count", echo_->times().count());
     line("echo_4k_p50_ns", static_cast<uint64_t>(echo_->times().percentile(500).value));
@@ -230,21 +231,22 @@ void Component::step() {
     step_posted_.store(false);
     kernel::VirtioNet& nic = *devices_.network;
     nic.disable_interrupts();
-    Nanos last_work = clock_.now();
-    bool more = false;
+    Nanos end = clock_.now() + kStepFor;
+    bool again = false;
     for (;;) {
-        more = port_->poll() > 0;
+        port_->poll();
         echo_->poll();
         node_->poll();
         membership_->poll();
-        more = monitor_->poll() || more;
-        Nanos now = clock_.now();
-        if (more && now < last_work + kPollFor * 4) continue;
-        break;
+        again = monitor_->poll() || nic.receive_ready();
+        // What was posted above is sent by another poll; what the link has no room for waits.
+        if (!again && !port_->pending()) break;
+        if (clock_.now() >= end) break;
     }
-    bool again = nic.enable_interrupts_and_check() || more;
-    Nanos next = std::min({port_->next_deadline(), echo_->next_deadline(), node_->next_deadline(),
-                           membership_->next_deadline(), monitor_->next_deadline()});
+    again = nic.enable_interrupts_and_check() || again;
+    Nanos next =
+        std::min({port_->next_deadline(), nic.reap_deadline(clock_.now()), echo_->next_deadline(),
+                  node_->next_deadline(), membership_->next_deadline(), monitor_->next_deadline()});
     next_deadline_.store(again ? 0 : next.value);
     if (again) kernel::request_poll();
 }

@@ -77,7 +77,8 @@ class ProcessRole final : public RoleMonitor,
         r.excache_dirty = n.dirty;
         r.remote_faults = n.remote_reads + n.fetches;
         r.write_backs = n.write_backs;
-        r.processes = processes_.load();
+        for (auto& [id, m] : mounts_)
+            if (m.vnode) r.processes += m.vnode->program_count();
         return r;
     }
 
@@ -85,7 +86,8 @@ class ProcessRole final : public RoleMonitor,
         size_t n = 0;
         for (auto& [id, m] : mounts_) {
             if (n == out.size()) break;
-            out[n++] = m.mount;
+            out[n] = m.mount;
+            out[n++].processes = m.vnode ? m.vnode->program_count() : 0;
         }
         return n;
     }
@@ -439,7 +441,6 @@ class ProcessRole final : public RoleMonitor,
     kernel::Spinlock vnodes_lock_;
     kernel::Mutex unmounting_{kernel::LockRank::Leaf}; // one vNode at a time
     std::vector<posix::Vnode*> vnodes_;
-    std::atomic<uint32_t> processes_{0};
 };
 
 } // namespace

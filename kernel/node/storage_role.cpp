@@ -20,7 +20,7 @@ class StorageRole final : public RoleMonitor {
             return std::unexpected(Error::NoDevice);
         }
         Own<StorageRole> role(new StorageRole(c));
-        role->disk_ = TRY(c.devices().disks[0]->create_queue([] { kernel::request_poll(); }));
+        role->disk_ = TRY(c.devices().disks[0]->create_queue([] {}));
         TRY(role->mount());
         role->service_ = std::make_unique<smon::Service>(c.node(), *role->store_);
         return role;

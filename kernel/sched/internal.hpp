@@ -7,35 +7,15 @@
 #include "base/list.hpp"
 #include "base/result.hpp"
 #include "base/units.hpp"
-#include "kernel/sync/mutex.hpp"
 #include "kernel/sync/spinlock.hpp"
-#include "kernel/sync/thread.hpp"
-#include "kernel/sync/wait_queue.hpp"
+#include "kernel/sync/thread_record.hpp"
 
 namespace tessera::kernel::sched {
 
-class KernelThread;
-
-// One wait of one thread, on its stack. Whoever waits links it into a list with a lock of its own,
-// sleeps, takes itself off under that lock and then looks at woken. wake() is called under that
-// lock, so the waiter's thread cannot be gone.
-struct Waiter {
-    explicit Waiter(KernelThread& t) : thread(t) {}
-    KernelThread& thread;
-    std::atomic<bool> woken{false};
-    ListLink link;
-
-    void wake(); // any context
-    void sleep(Nanos deadline, Interruptible how);
-};
-
 enum class State : uint8_t { Running, Ready, Blocked, Ended };
 
-class KernelThread final : public Thread {
-  public:
+struct KernelThread final : ThreadRecord {
     static KernelThread& me();
-
-    bool is_kicked(Interruptible how) const;
 
     uint64_t rsp = 0; // while not running
     uint64_t stack_top = 0;
@@ -45,9 +25,6 @@ class KernelThread final : public Thread {
     bool urgent = false;             // goes to the front of the queue: the poll threads
     std::atomic<bool> on_cpu{false}; // its stack is in use
 
-    char label[16] = {};
-    void* owner = nullptr;
-    std::atomic<uint8_t> kicks{0};
     Function<void(), 64> body;
 
     Spinlock lock; // guards state, token, how
@@ -64,11 +41,6 @@ class KernelThread final : public Thread {
     bool ended = false;
     bool detached = false;
     Waiter* joiner = nullptr;
-
-    // Lock ranks held, for the order check.
-    static constexpr unsigned kMaxHeld = 16;
-    LockRank held[kMaxHeld];
-    unsigned held_count = 0;
 };
 
 // Turns the boot context into the first thread and the first CPU into a scheduled one.

@@ -1,5 +1,5 @@
-// What one CPU's scheduling consists of, and what scheduler.cpp and poll.cpp share. Private to
-// kernel/sched.
+// What one CPU's scheduling consists of, and what the files of kernel/sched share. Private to
+// them.
 //
 // Lock order: a thread's lock, then a queue's; sleepers before both.
 #pragma once
@@ -50,6 +50,15 @@ inline void program(CpuQueue& q, Nanos deadline) {
     q.programmed = deadline;
     arch::set_timer(deadline);
 }
+
+// Puts a thread that can run into a queue (scheduler.cpp).
+void make_ready(KernelThread& t);
+// After a switch, on the new thread's stack: the old one's is no longer in use (scheduler.cpp).
+void finish_switch();
+
+// A thread that will run `body` once make_ready() is called for it (create.cpp). NoMemory.
+Result<KernelThread*> make_thread(const char* name, Function<void(), 64> body);
+void name_thread(KernelThread& t, const char* name);
 
 // The poll hook (poll.cpp). CPU 0 keeps its time.
 bool poll_hook_set();

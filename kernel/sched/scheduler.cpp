@@ -59,24 +59,6 @@ void spread(CpuQueue& q, Nanos now) {
     }
 }
 
-// After a switch, on the new thread's stack: the old one's is no longer in use.
-void finish_switch() {
-    CpuQueue& q = here();
-    KernelThread* old = std::exchange(q.previous, nullptr);
-    if (!old) return;
-    if (old->state != State::Ended) {
-        old->on_cpu.store(false, std::memory_order_release);
-        return;
-    }
-    free_kernel_stack(old->stack_top);
-    uint64_t saved = old->life.lock();
-    old->ended = true;
-    bool free_it = old->detached;
-    if (old->joiner) old->joiner->wake(); // may free it as soon as we let go
-    old->life.unlock(saved);
-    if (free_it) delete old;
-}
-
 // A thread that became ready while it was still leaving its CPU stays in that CPU's queue, and only
 // that CPU may take it: nobody ever waits for another CPU to be done with a stack.
 KernelThread* take_from(CpuQueue& q, bool own) {
@@ -113,23 +95,6 @@ void append(CpuQueue& q, KernelThread& t) {
     q.ready_count.fetch_add(1, std::memory_order_relaxed);
 }
 
-// A thread that became ready waits here, on the CPU that woke it, whose caches have what it will
-// ask for; a CPU that halts is told only if it is still waiting kSpreadDelay later (waking another
-// CPU costs more than most waits, by far so under QEMU on a busy host).
-void make_ready(KernelThread& t) {
-    uint64_t saved = arch::irq_save();
-    unsigned cpu = t.on_cpu.load(std::memory_order_acquire) ? t.cpu : arch::cpu_id();
-    CpuQueue& q = queues[cpu];
-    append(q, t);
-    if (cpu != arch::cpu_id()) {
-        arch::send_ipi(cpu, arch::kVectorWakeUp);
-    } else if (!running()->idle) {
-        arm_slice(q);
-        if (arch::now() - q.switched_at > kWakeGranularity) arch::this_cpu().reschedule.store(true);
-    }
-    arch::irq_restore(saved);
-}
-
 void add_sleeper(KernelThread& t, Nanos deadline) {
     uint64_t saved = arch::irq_save();
     unsigned cpu = arch::cpu_id();
@@ -153,33 +118,44 @@ void remove_sleeper(KernelThread& t) {
     if (t.timer_link.linked()) q.sleepers.remove(t);
 }
 
-void init_thread(KernelThread& t, const char* name) {
-    std::strncpy(t.label, name, sizeof t.label - 1);
-}
-
-extern "C" [[noreturn]] void thread_main() {
-    finish_switch();
-    arch::irq_enable();
-    KernelThread& me = KernelThread::me();
-    me.body();
-    me.body.reset();
-    arch::irq_disable();
-    me.state = State::Ended;
-    schedule();
-    __builtin_unreachable();
-}
-
 } // namespace
+
+void finish_switch() {
+    CpuQueue& q = here();
+    KernelThread* old = std::exchange(q.previous, nullptr);
+    if (!old) return;
+    if (old->state != State::Ended) {
+        old->on_cpu.store(false, std::memory_order_release);
+        return;
+    }
+    free_kernel_stack(old->stack_top);
+    uint64_t saved = old->life.lock();
+    old->ended = true;
+    bool free_it = old->detached;
+    if (old->joiner) old->joiner->wake(); // may free it as soon as we let go
+    old->life.unlock(saved);
+    if (free_it) delete old;
+}
+
+// A thread that became ready waits here, on the CPU that woke it, whose caches have what it will
+// ask for; a CPU that halts is told only if it is still waiting kSpreadDelay later (waking another
+// CPU costs more than most waits, by far so under QEMU on a busy host).
+void make_ready(KernelThread& t) {
+    uint64_t saved = arch::irq_save();
+    unsigned cpu = t.on_cpu.load(std::memory_order_acquire) ? t.cpu : arch::cpu_id();
+    CpuQueue& q = queues[cpu];
+    append(q, t);
+    if (cpu != arch::cpu_id()) {
+        arch::send_ipi(cpu, arch::kVectorWakeUp);
+    } else if (!running()->idle) {
+        arm_slice(q);
+        if (arch::now() - q.switched_at > kWakeGranularity) arch::this_cpu().reschedule.store(true);
+    }
+    arch::irq_restore(saved);
+}
 
 KernelThread& KernelThread::me() {
     return *running();
-}
-
-bool KernelThread::is_kicked(Interruptible how) const {
-    uint8_t k = kicks.load();
-    if (how == Interruptible::Yes) return k != 0;
-    if (how == Interruptible::KillOnly) return k & static_cast<uint8_t>(KickKind::Kill);
-    return false;
 }
 
 void schedule() {
@@ -334,46 +310,9 @@ void run_cpu() {
     }
 }
 
-bool prepare_cpu(unsigned cpu, uint64_t stack_top) {
-    auto* idle = new (std::nothrow) KernelThread;
-    if (!idle) return false;
-    init_thread(*idle, "idle");
-    idle->idle = true;
-    idle->cpu = cpu;
-    idle->state = State::Running;
-    idle->on_cpu = true;
-    idle->stack_top = stack_top;
-    queues[cpu].idle_thread = idle;
-    arch::cpus[cpu].thread = idle;
-    return true;
-}
-
-Result<KernelThread*> make_thread(const char* name, Function<void(), 64> body) {
-    auto* t = new (std::nothrow) KernelThread;
-    if (!t) return Fail(Error::NoMemory);
-    Result<uint64_t> stack = allocate_kernel_stack();
-    if (!stack) {
-        delete t;
-        return Fail(Error::NoMemory);
-    }
-    init_thread(*t, name);
-    t->stack_top = *stack;
-    t->body = std::move(body);
-    t->cpu = arch::cpu_id();
-    // What switch_stacks pops: r15 r14 r13 r12 rbx rbp and the return address. As after a call, the
-    // stack is 8 off a multiple of 16 when thread_main begins.
-    auto* top = reinterpret_cast<uint64_t*>(*stack) - 2;
-    top[0] = reinterpret_cast<uint64_t>(thread_main);
-    top[1] = 0; // ends backtraces
-    for (int i = 1; i <= 6; i++)
-        top[-i] = 0;
-    t->rsp = reinterpret_cast<uint64_t>(top - 6);
-    return t;
-}
-
 void start() {
     auto* first = new KernelThread;
-    init_thread(*first, "main");
+    name_thread(*first, "main");
     first->state = State::Running;
     first->on_cpu = true;
     first->stack_top = reinterpret_cast<uint64_t>(initial_stack_top);
@@ -383,10 +322,6 @@ void start() {
     (*idle)->idle = true;
     queues[0].idle_thread = *idle;
     started = true;
-}
-
-void start_thread(KernelThread& t) {
-    make_ready(t);
 }
 
 uint64_t thread_root() {

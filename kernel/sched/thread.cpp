@@ -5,43 +5,34 @@
 #include "kernel/arch/x86_64/apic.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
-#include "kernel/sched/internal.hpp"
+#include "kernel/sched/queue.hpp"
 
 namespace tessera::kernel {
 
 using sched::KernelThread;
-using sched::Waiter;
-
-namespace sched {
-Result<KernelThread*> make_thread(const char* name, Function<void(), 64> body);
-void start_thread(KernelThread& t);
-
-void Waiter::wake() {
-    KernelThread& t = thread; // the waiter itself may be gone as soon as woken is true
-    woken.store(true, std::memory_order_release);
-    unpark(t);
-}
-
-void Waiter::sleep(Nanos deadline, Interruptible how) {
-    while (!woken.load(std::memory_order_acquire) && !thread.is_kicked(how)) {
-        if (deadline != kNever && arch::now() >= deadline) return;
-        park(deadline, how);
-    }
-}
-} // namespace sched
 
 namespace {
 KernelThread& of(Thread& t) {
     return static_cast<KernelThread&>(t);
 }
-const KernelThread& of(const Thread& t) {
-    return static_cast<const KernelThread&>(t);
-}
 } // namespace
+
+void Waiter::wake() {
+    KernelThread& t = of(thread); // the waiter itself may be gone as soon as woken is true
+    woken.store(true, std::memory_order_release);
+    sched::unpark(t);
+}
+
+void Waiter::sleep(Nanos deadline, Interruptible how) {
+    while (!woken.load(std::memory_order_acquire) && !thread.is_kicked(how)) {
+        if (deadline != kNever && arch::now() >= deadline) return;
+        sched::park(deadline, how);
+    }
+}
 
 Result<Thread*> Thread::start(const char* name, Function<void(), 64> body) {
     KernelThread* t = TRY(sched::make_thread(name, std::move(body)));
-    sched::start_thread(*t);
+    sched::make_ready(*t);
     return t;
 }
 
@@ -99,35 +90,10 @@ void Thread::kick(KickKind kind) {
     t.kicks.fetch_or(static_cast<uint8_t>(kind));
     if (t.state == sched::State::Blocked && t.is_kicked(t.how)) {
         t.state = sched::State::Ready;
-        sched::start_thread(t);
+        sched::make_ready(t);
     } else if (t.state == sched::State::Running && t.cpu != arch::cpu_id()) {
         arch::send_ipi(t.cpu, arch::kVectorWakeUp); // in user mode it comes back and looks
     }
-}
-
-bool Thread::kicked() const {
-    return of(*this).kicks.load() != 0;
-}
-
-bool Thread::killed() const {
-    return of(*this).kicks.load() & static_cast<uint8_t>(KickKind::Kill);
-}
-
-// A kill stays: the thread is on its way out.
-void Thread::clear_kick() {
-    of(*this).kicks.fetch_and(static_cast<uint8_t>(KickKind::Kill));
-}
-
-void* Thread::owner() const {
-    return of(*this).owner;
-}
-
-void Thread::set_owner(void* o) {
-    of(*this).owner = o;
-}
-
-const char* Thread::name() const {
-    return of(*this).label;
 }
 
 } // namespace tessera::kernel

@@ -55,9 +55,9 @@ Component component_from(const tessera_control_Component& m) {
     Component c;
     c.node = NodeId(m.node);
     // Numbers from a newer peer that mean nothing here stay "none" and "unknown".
-    if (m.kind <= tessera_control_Kind_KIND_CLIENT) c.kind = static_cast<rpc::NodeKind>(m.kind);
-    if (m.state <= tessera_control_ComponentState_COMPONENT_LEFT)
-        c.state = static_cast<ComponentState>(m.state);
+    c.kind = enum_from(m.kind, tessera_control_Kind_KIND_CLIENT, rpc::NodeKind::None);
+    c.state =
+        enum_from(m.state, tessera_control_ComponentState_COMPONENT_LEFT, ComponentState::Unknown);
     c.ip = roce::Ipv4(m.ip);
     c.incarnation = Incarnation(m.incarnation);
     c.name = m.name;
@@ -70,8 +70,7 @@ Vnode vnode_from(const tessera_control_Vnode& m) {
     Vnode v;
     v.id = VnodeId(m.vnode);
     v.name = m.name;
-    if (m.state <= tessera_control_VnodeState_VNODE_REMOVED)
-        v.state = static_cast<VnodeState>(m.state);
+    v.state = enum_from(m.state, tessera_control_VnodeState_VNODE_REMOVED, VnodeState::None);
     v.ip = roce::Ipv4(m.ip);
     v.storage = NodeId(m.storage_node);
     v.storage_ip = roce::Ipv4(m.storage_ip);

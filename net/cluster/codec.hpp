@@ -1,6 +1,9 @@
 // Control messages (net/schema/control.proto) as nanopb structs, to and from bytes and types.hpp.
 #pragma once
 
+#include <cstring>
+#include <type_traits>
+
 #include "base/result.hpp"
 #include "net/cluster/types.hpp"
 #include "net/schema/control.npb.h"
@@ -18,6 +21,22 @@ Result<T> decode_as(Bytes in, const pb_msgdesc_t* fields) {
     T message{};
     TRY(decode(in, fields, &message));
     return message;
+}
+
+// The number in an enum field as it came. A peer's may be none of ours, and reading that as the
+// enum is undefined: compare with this, or go through enum_from().
+template <typename E>
+uint32_t enum_number(const E& field) {
+    static_assert(std::is_enum_v<E> && sizeof(E) == sizeof(uint32_t));
+    uint32_t number;
+    std::memcpy(&number, &field, sizeof number);
+    return number;
+}
+// The same as one of ours; `otherwise` if it is above `last`.
+template <typename T, typename E>
+T enum_from(const E& field, E last, T otherwise) {
+    uint32_t number = enum_number(field);
+    return number <= static_cast<uint32_t>(last) ? static_cast<T>(number) : otherwise;
 }
 
 Component component_from(const tessera_control_Component& m);

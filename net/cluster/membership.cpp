@@ -221,6 +221,10 @@ void Member::heartbeat() {
     m.resources = to_wire(events_.resources());
     m.directory_version = directory_.version().value;
     m.uptime_ms = static_cast<uint32_t>((clock_.now() - started_).value / 1'000'000);
+    size_t held = std::min(events_.inventory(held_), held_.size());
+    m.vnodes_count = static_cast<pb_size_t>(held);
+    for (size_t i = 0; i < held; i++)
+        m.vnodes[i] = {held_[i].vnode.id.value, held_[i].processes};
     auto size = encode(tessera_control_HeartbeatRequest_fields, &m, out_);
     ASSERT(size);
     calling_ = true;
@@ -242,8 +246,9 @@ void Member::on_heartbeat_reply(Result<Bytes> reply) {
         return;
     }
     last_contact_ = clock_.now();
-    if (m.verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_FENCED) return fenced();
-    if (m.verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_REJOIN) {
+    uint32_t verdict = enum_number(m.verdict);
+    if (verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_FENCED) return fenced();
+    if (verdict == tessera_control_HeartbeatVerdict_HEARTBEAT_REJOIN) {
         state_ = State::Joining;
         next_call_ = clock_.now();
         return;

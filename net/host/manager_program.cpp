@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
 #include "base/log.hpp"
+#include "net/host/component_manager.hpp"
+#include "net/schema/opcodes.hpp"
 
 namespace tessera::net::host {
 
@@ -174,10 +178,35 @@ Result<ManagerOptions> parse_manager_options(int argc, char** argv, const char* 
     return o;
 }
 
+int64_t realtime_now() {
+    timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec * 1'000'000'000ll + t.tv_nsec;
+}
+
+uint32_t default_address(rpc::NodeKind manager) {
+    ManagerOptions o;
+    if (manager == rpc::NodeKind::Gmm) return o.gmm;
+    if (manager == rpc::NodeKind::Gsm) return o.gsm;
+    return o.gpm;
+}
+
+Result<Incarnation> next_incarnation(StateDb& state) {
+    auto now = static_cast<uint64_t>(realtime_now());
+    for (auto& record : TRY(state.all("incarnation"))) {
+        uint64_t last = 0;
+        if (record.value.size() == sizeof last)
+            std::memcpy(&last, record.value.data(), sizeof last);
+        now = std::max(now, last + 1);
+    }
+    TRY(state.put("incarnation", 0, {reinterpret_cast<const char*>(&now), sizeof now}));
+    return Incarnation(now);
+}
+
 Result<Own<ManagerProgram>> ManagerProgram::start(const ManagerOptions& options,
                                                   const char* program, rpc::NodeKind kind) {
     log_to_stderr(program);
-    Own<ManagerProgram> p(new ManagerProgram(options));
+    Own<ManagerProgram> p(new ManagerProgram(options, kind));
     auto say = [&](const std::string& what, Error e) {
         LOG(Failure, "start", "%s: %s", what.c_str(), std::string(describe(e)).c_str());
         return Fail(e);
@@ -199,8 +228,9 @@ Result<Own<ManagerProgram>> ManagerProgram::start(const ManagerOptions& options,
     port.address = roce::Ipv4(options.ip);
     port.max_regions = 16;
     p->port_ = std::make_unique<roce::SoftPort>(*p->link_, p->clock_, p->random_, port);
-    while (!p->incarnation_)
-        p->incarnation_ = Incarnation(p->random_.next());
+    auto incarnation = next_incarnation(*p->state_);
+    if (!incarnation) return say(file, incarnation.error());
+    p->incarnation_ = *incarnation;
     rpc::NodeOptions node;
     node.key = *key;
     node.self = {kind, NodeId(0), p->incarnation_};
@@ -208,10 +238,31 @@ Result<Own<ManagerProgram>> ManagerProgram::start(const ManagerOptions& options,
     auto made = rpc::Node::create(*p->port_, p->clock_, p->random_, node);
     if (!made) return say("rpc node", made.error());
     p->node_ = std::move(*made);
+    p->node_->handle(
+        schema::kStats, [port = p->port_.get()](const rpc::Identity&, Bytes, rpc::Responder r) {
+            std::string text;
+            roce::for_each_counter(port->counters(), [&](const char* name, uint64_t value) {
+                text += std::string(name) + ' ' + std::to_string(value) + '\n';
+            });
+            r.reply(bytes_of(std::string_view(text)));
+        });
     if (auto caught = p->loop_.catch_signals(); !caught) return say("signals", caught.error());
     if (auto w = p->loop_.watch(p->link_->fd(), EPOLLIN, [](uint32_t) {}); !w)
         return say("event loop", w.error());
     return p;
+}
+
+ComponentManagerOptions ManagerProgram::component_options(rpc::NodeKind serves) const {
+    ComponentManagerOptions s;
+    s.self = kind_;
+    s.serves = serves;
+    s.address = roce::Ipv4(options_.ip);
+    s.gpm = roce::Ipv4(options_.gpm);
+    s.incarnation = incarnation_;
+    s.heartbeat = milliseconds(options_.heartbeat_ms);
+    s.missed = options_.missed;
+    s.realtime = realtime_now;
+    return s;
 }
 
 int ManagerProgram::run(Function<unsigned()> poll, Function<Nanos()> deadline) {

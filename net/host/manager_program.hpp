@@ -1,5 +1,6 @@
 // ManagerProgram: what the three managers' main.cpp have in common: options, the port on the
-// fabric, the rpc node, the state database, the event loop. A manager adds its service and runs it.
+// fabric, the rpc node, the state database, the event loop. A manager adds its service and runs it
+// with manager_main().
 //
 // Options: --dir STATE_DIR --fabric-socket PATH --own-socket PATH --ip A.B.C.D [--mac ..]
 // --key-file PATH [--gpm IP] [--gmm IP] [--gsm IP] [--heartbeat-ms N] [--storage NAME] [--mtu N]
@@ -33,9 +34,17 @@ Result<uint32_t> parse_ipv4(std::string_view text);
 Result<MacAddress> parse_mac(std::string_view text);
 // 32 raw bytes, or 64 hexadecimal digits with an optional newline.
 Result<rpc::ClusterKey> read_key(const std::string& path);
+// Above every earlier one of this manager, which components refuse from then on: the time of day,
+// and never at or below what the database remembers. Only a deleted database together with a clock
+// set back makes one that is refused, until the clock has caught up.
+Result<Incarnation> next_incarnation(StateDb& state);
 // Says on stderr what is wrong and how it should be. `usage_only`: --help was asked for.
 Result<ManagerOptions> parse_manager_options(int argc, char** argv, const char* program,
                                              uint32_t default_ip);
+
+struct ComponentManagerOptions; // net/host/component_manager.hpp
+
+int64_t realtime_now(); // CLOCK_REALTIME in nanoseconds
 
 class ManagerProgram {
   public:
@@ -50,13 +59,17 @@ class ManagerProgram {
     HostClock& clock() { return clock_; }
     HostRandom& random() { return random_; }
     Incarnation incarnation() const { return incarnation_; }
+    // For the service of GMM and GSM, which look after the components of one kind.
+    ComponentManagerOptions component_options(rpc::NodeKind serves) const;
     // Until SIGTERM or SIGINT. `poll` and `deadline` are the service's.
     int run(Function<unsigned()> poll, Function<Nanos()> deadline);
 
   private:
-    explicit ManagerProgram(const ManagerOptions& o) : options_(o), loop_(clock_) {}
+    ManagerProgram(const ManagerOptions& o, rpc::NodeKind kind)
+        : options_(o), kind_(kind), loop_(clock_) {}
 
     ManagerOptions options_;
+    rpc::NodeKind kind_;
     HostClock clock_;
     HostRandom random_;
     Loop loop_;
@@ -66,5 +79,22 @@ class ManagerProgram {
     Own<StateDb> state_;
     Incarnation incarnation_;
 };
+
+// The address a manager has where none is given, as ManagerOptions says.
+uint32_t default_address(rpc::NodeKind manager);
+
+// A manager's main(): its options, its program, the service that `make(program)` creates (a Result
+// of an Own), the loop. The exit status: 2 for wrong options, 1 when it cannot start.
+template <typename Make>
+int manager_main(int argc, char** argv, const char* name, rpc::NodeKind kind, Make&& make) {
+    auto options = parse_manager_options(argc, argv, name, default_address(kind));
+    if (!options) return 2;
+    auto program = ManagerProgram::start(*options, name, kind);
+    if (!program) return 1;
+    auto service = make(**program);
+    if (!service) return 1;
+    return (*program)->run([&] { return (*service)->poll(), 0u; },
+                           [&] { return (*service)->next_deadline(); });
+}
 
 } // namespace tessera::net::host

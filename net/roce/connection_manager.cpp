@@ -194,10 +194,16 @@ void ConnectionManager::begin_tries(CmRecord& c, Nanos first_pause, Nanos deadli
     c.pause = first_pause;
     c.deadline = deadline;
     c.next_try = device_.clock.now() + first_pause;
-    device_.arm(std::min(c.next_try, c.deadline));
+    earliest_ = std::min({earliest_, c.next_try, c.deadline});
+    device_.arm(earliest_);
 }
 
 void ConnectionManager::on_timer(Nanos now) {
+    if (now < earliest_) { // the port's timer ran for a QP
+        if (earliest_ != kNever) device_.arm(earliest_);
+        return;
+    }
+    earliest_ = kNever;
     for (size_t i = 0; i < record_count_; i++) {
         CmRecord& c = records_[i];
         if (c.state == CmRecord::State::Free || c.next_try == kNever) continue;
@@ -205,8 +211,9 @@ void ConnectionManager::on_timer(Nanos now) {
             give_up(c);
         else if (now >= c.next_try)
             try_again(c, now);
-        if (c.next_try != kNever) device_.arm(std::min(c.next_try, c.deadline));
+        if (c.next_try != kNever) earliest_ = std::min({earliest_, c.next_try, c.deadline});
     }
+    if (earliest_ != kNever) device_.arm(earliest_);
 }
 
 void ConnectionManager::try_again(CmRecord& c, Nanos now) {

@@ -128,6 +128,7 @@ class ConnectionManager {
     HeldPool* held_;
     std::unique_ptr<CmRecord[]> records_;
     size_t record_count_;
+    Nanos earliest_ = kNever; // no record is due before; may be early, never late
     std::unique_ptr<ListenerEntry[]> listeners_;
     uint32_t send_psn_ = 0; // of QP 1
     Bytes reject_data_;

@@ -28,4 +28,29 @@ struct Counters {
     uint64_t rejects = 0;     // connection requests refused, by us or by the peer
 };
 
+// line(name, value) for each, named as `tess stats` shows them.
+template <typename Line>
+void for_each_counter(const Counters& c, Line&& line) {
+    line("roce_frames_in", c.frames_in);
+    line("roce_frames_out", c.frames_out);
+    line("roce_link_full", c.link_full);
+    line("roce_not_ours", c.not_ours);
+    line("roce_malformed", c.malformed);
+    line("roce_bad_icrc", c.bad_icrc);
+    line("roce_unknown_qp", c.unknown_qp);
+    line("roce_wrong_peer", c.wrong_peer);
+    line("roce_duplicates", c.duplicates);
+    line("roce_out_of_order", c.out_of_order);
+    line("roce_buffered", c.buffered);
+    line("roce_naks_sent", c.naks_sent);
+    line("roce_access_errors", c.access_errors);
+    line("roce_rnr_sent", c.rnr_sent);
+    line("roce_rnr_received", c.rnr_received);
+    line("roce_retransmits", c.retransmits);
+    line("roce_timeouts", c.timeouts);
+    line("roce_broken", c.broken);
+    line("roce_connections", c.connections);
+    line("roce_rejects", c.rejects);
+}
+
 } // namespace tessera::roce

@@ -242,6 +242,10 @@ unsigned SoftPort::poll() {
     return handled;
 }
 
+bool SoftPort::pending() const {
+    return !impl_->ready_list.empty();
+}
+
 Nanos SoftPort::next_deadline() const {
     // Something could not be sent, or waits behind a callback: soon, but let the link drain.
     if (!impl_->ready_list.empty()) return impl_->device.clock.now() + microseconds(50);

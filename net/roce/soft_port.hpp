@@ -64,6 +64,8 @@ class SoftPort final : public Port {
                                  RegionBackend& backend) override;
     void deregister(Rkey rkey) override;
     unsigned poll() override;
+    // Something posted or answered waits to be sent by the next poll().
+    bool pending() const;
     Nanos next_deadline() const override;
     Ipv4 address() const override;
 

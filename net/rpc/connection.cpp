@@ -101,6 +101,11 @@ void Connection::accept(roce::Incoming& request) {
         return refuse(checked.error());
     remote_ = identity_of(handshake_.client_hello);
     if (node_.fenced(remote_.incarnation)) return refuse(Error::Stale);
+    if (node_.superseded(remote_)) {
+        LOG(Warning, "rpc", "an older manager at %u.%u.%u.%u was refused", address_.value >> 24,
+            address_.value >> 16 & 255, address_.value >> 8 & 255, address_.value & 255);
+        return refuse(Error::Stale);
+    }
     PeerImpl* p = node_.peer_for(address_);
     if (!p) return refuse(Error::Full);
     remote_slots_ = handshake_.client_hello.slots;

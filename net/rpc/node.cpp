@@ -178,6 +178,9 @@ void NodeImpl::on_ready(Connection& c) {
     PeerImpl* p = c.peer ? c.peer : peer_for(c.address());
     if (!p) return c.close(Error::Full);
     if (fenced(c.remote().incarnation)) return c.close(Error::Stale);
+    // Stale would say that it is we who are out of date.
+    if (superseded(c.remote())) return c.close(Error::Disconnected);
+    supersede(c.remote());
     if (p->attempt() == &c) p->set_attempt(nullptr);
     if (Connection* attempt = p->attempt()) attempt->close(Error::Busy);
     if (Connection* old = p->connection()) old->close(Error::Disconnected);
@@ -232,6 +235,28 @@ void NodeImpl::set_self(const Identity& self) {
 
 bool NodeImpl::fenced(Incarnation incarnation) const {
     return std::find(fenced_.begin(), fenced_.end(), incarnation) != fenced_.end();
+}
+
+namespace {
+// Its place in managers_, or -1.
+int manager_index(NodeKind kind) {
+    bool manager = kind == NodeKind::Gpm || kind == NodeKind::Gmm || kind == NodeKind::Gsm;
+    return manager ? static_cast<int>(kind) - static_cast<int>(NodeKind::Gpm) : -1;
+}
+} // namespace
+
+bool NodeImpl::superseded(const Identity& who) const {
+    int i = manager_index(who.kind);
+    return i >= 0 && who.incarnation < managers_[static_cast<size_t>(i)];
+}
+
+void NodeImpl::supersede(const Identity& newest) {
+    int i = manager_index(newest.kind);
+    if (i < 0 || managers_[static_cast<size_t>(i)] == newest.incarnation) return;
+    managers_[static_cast<size_t>(i)] = newest.incarnation;
+    for (auto& e : connections_)
+        if (e.connection->state() == Connection::State::Ready && superseded(e.connection->remote()))
+            e.connection->close(Error::Disconnected);
 }
 
 void NodeImpl::fence(NodeId node, Incarnation incarnation) {

@@ -2,6 +2,7 @@
 // README.md for the way of a request through connection.hpp and peer.hpp.
 #pragma once
 
+#include <array>
 #include <map>
 #include <vector>
 
@@ -37,6 +38,7 @@ class NodeImpl final : public Node, public ResponderTarget, private roce::Listen
     const NodeOptions& options() const { return options_; }
     Budget& budget() { return budget_; }
     bool fenced(Incarnation incarnation) const;
+    bool superseded(const Identity& who) const; // a manager, and a newer one is known
 
     uint64_t id_of(const Connection& c) const;
     Connection* find_connection(uint64_t id);
@@ -64,6 +66,7 @@ class NodeImpl final : public Node, public ResponderTarget, private roce::Listen
     PeerImpl* find_peer(roce::Ipv4 address);
     Result<PeerImpl*> add_peer(roce::Ipv4 address, uint16_t service);
     void reap();
+    void supersede(const Identity& newest);
 
     roce::Port& port_;
     Clock& clock_;
@@ -79,6 +82,7 @@ class NodeImpl final : public Node, public ResponderTarget, private roce::Listen
     std::vector<Own<ReceiveSlab>> slabs_;
     std::vector<Incarnation> fenced_;
     size_t fenced_next_ = 0;
+    std::array<Incarnation, 3> managers_{}; // the newest that proved itself: GPM, GMM, GSM
     List<Call, &Call::link> failed_;
     uint64_t next_connection_ = 1;
     std::vector<uint16_t> services_;

@@ -63,11 +63,15 @@ void PeerImpl::call(Opcode op, Bytes head, Bytes body, const CallOptions& option
 
 bool PeerImpl::idle() const {
     if (queued_ > 0) return false;
-    for (auto& s : client_)
-        if (s.call) return false;
+    if (in_slots_ > 0) return false;
     for (auto& s : server_)
         if (s.work == Work::Executing) return false;
     return true;
+}
+
+Call* PeerImpl::take_call(ClientSlot& s) {
+    in_slots_--;
+    return std::exchange(s.call, nullptr);
 }
 
 // Moves waiting calls into free slots of the connection.
@@ -79,6 +83,7 @@ void PeerImpl::dispatch() {
         if (s.call || s.given_up) continue;
         s.call = queue_.pop_front();
         queued_--;
+        in_slots_++;
         s.sequence = next_sequence_++;
         s.sent = s.unacked = false;
         s.out.header = {};
@@ -129,7 +134,7 @@ void PeerImpl::restart_sessions() {
         for (auto& s : client_)
             if (s.call && (!youngest || s.sequence > youngest->sequence)) youngest = &s;
         if (!youngest) break;
-        Call* call = std::exchange(youngest->call, nullptr);
+        Call* call = take_call(*youngest);
         if (youngest->sent && !call->idempotent) {
             node_.fail_later(call, Error::OutcomeUnknown);
         } else {
@@ -195,7 +200,7 @@ void PeerImpl::fail_all(Error why) {
     }
     for (auto& s : client_) {
         if (connection_) connection_->forget(s.out);
-        if (s.call) node_.fail_later(std::exchange(s.call, nullptr), why);
+        if (s.call) node_.fail_later(take_call(s), why);
         s.given_up = false;
     }
 }
@@ -260,7 +265,7 @@ void PeerImpl::on_reply(const Message& m) {
     ClientSlot& s = client_[m.header.slot];
     if (!s.call || s.sequence != m.header.sequence) return; // given up meanwhile
     connection_->forget(s.out);
-    Call* call = std::exchange(s.call, nullptr);
+    Call* call = take_call(s);
     s.out.body = nullptr;
     s.unacked = true;
     unacked_bytes_ += m.body.size();
@@ -344,7 +349,7 @@ void PeerImpl::expire(Nanos now) {
             earliest = std::min(earliest, s.call->deadline);
             continue;
         }
-        node_.fail_later(std::exchange(s.call, nullptr), Error::Timeout);
+        node_.fail_later(take_call(s), Error::Timeout);
         if (!connection_) continue; // never sent again; superseded by the slot's next request
         if (s.out.link.linked() && !s.out.started) {
             connection_->forget(s.out);
@@ -361,21 +366,14 @@ void PeerImpl::expire(Nanos now) {
 Nanos PeerImpl::poll(Nanos now) {
     if (now >= earliest_deadline_) expire(now);
     if (now >= ack_at_) acknowledge(now);
-    bool wants = queued_ > 0 || probe_;
-    for (auto& s : client_)
-        wants = wants || s.call;
-    if (wants && !connection_ && !attempt_ && now >= retry_at_)
+    if (wants_connection() && now >= retry_at_)
         if (auto started = node_.start_connect(*this); !started) attempt_failed(started.error());
     return next_deadline();
 }
 
 Nanos PeerImpl::next_deadline() const {
     Nanos next = std::min(earliest_deadline_, ack_at_);
-    if (connection_ || attempt_) return next;
-    bool wants = queued_ > 0 || probe_;
-    for (auto& s : client_)
-        wants = wants || s.call;
-    return wants ? std::min(next, retry_at_) : next;
+    return wants_connection() ? std::min(next, retry_at_) : next;
 }
 
 } // namespace tessera::rpc

@@ -94,6 +94,10 @@ class PeerImpl final : public Peer {
     void expire(Nanos now);
     void acknowledge(Nanos now);
     void back_off();
+    Call* take_call(ClientSlot& s); // out of its slot
+    bool wants_connection() const {
+        return !connection_ && !attempt_ && (queued_ > 0 || in_slots_ > 0 || probe_);
+    }
     static void handed_over(Outgoing& out, void* owner);
 
     NodeImpl& node_;
@@ -107,6 +111,7 @@ class PeerImpl final : public Peer {
 
     List<Call, &Call::link> queue_; // not in a slot yet
     size_t queued_ = 0;
+    size_t in_slots_ = 0; // calls of client_: poll() runs too often to look at each slot
     std::vector<ClientSlot> client_;
     std::vector<ServerSlot> server_;
     uint64_t next_sequence_ = 1;

@@ -11,6 +11,9 @@
 // HMAC-SHA256(key, both HELLOs), the first SEND the client's proof. Nothing else is accepted
 // before.
 //
+// Of a manager there is one at a time, and its incarnations rise: once a newer GPM, GMM or GSM has
+// proven itself, an older one is neither answered nor asked, and its connections end.
+//
 // One shard; completions are never called from inside call().
 #pragma once
 
@@ -42,7 +45,7 @@ enum class NodeKind : uint8_t { None, Process, Memory, Storage, Gpm, Gmm, Gsm, C
 struct Identity {
     NodeKind kind = NodeKind::None;
     NodeId node;             // 0 until the cluster gave one (join, clients)
-    Incarnation incarnation; // random per boot, never 0
+    Incarnation incarnation; // never 0; random per boot, of managers rising
     bool operator==(const Identity&) const = default;
 };
 

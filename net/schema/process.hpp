@@ -60,7 +60,8 @@ struct ConsolePollReply {
 static_assert(sizeof(ConsolePollReply) == 80);
 
 // kConsoleInput, followed by bytes. Reply: ConsoleInputReply. Bytes before the offset the
-// pComponent already has are skipped, so a repeat is harmless.
+// pComponent already has are skipped, so a repeat is harmless. Without a terminal the answer waits
+// (some seconds at most) until all is taken, and for requests with lower offsets.
 struct ConsoleInputRequest {
     Le64 console;
     Le64 offset;

@@ -1,10 +1,12 @@
 """Programs in a vNode: the shell session of the README, streams, statuses, signals, terminals, copying."""
 import os
+import pty
 import signal
 import subprocess
+import termios
 import time
 
-from harness import TOP, Terminal, check, equal, test
+from harness import TOP, Terminal, Tess, check, equal, test
 
 
 @test()
@@ -188,19 +190,141 @@ def a_reader_that_goes_away_ends_the_program(tess):
     check("yes" not in processes_in_the_vnode(tess), "yes is still there")
 
 
-@test(limit=90)
-def a_killed_client_takes_its_program_along(tess):
-    run = tess.popen("run", "--", "/bin/sh", "-c", "echo on; sleep 1000; :", stdout=subprocess.PIPE)
+def begin_to_sleep(tess, *options, **streams):
+    """A `tess run` whose program has got to its sleep."""
+    run = tess.popen("run", *options, "--", "/bin/sh", "-c", "echo on; sleep 1000; :", stdout=subprocess.PIPE, **streams)
     equal(run.stdout.readline(), b"on\n", "first line")
     end = time.monotonic() + 10
     while "sleep" not in processes_in_the_vnode(tess):
         check(time.monotonic() < end, "the program does not get to its sleep")
+    return run
+
+
+def until_it_is_gone(tess, seconds):
+    end = time.monotonic() + seconds
+    while "sleep" in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, f"the program of a dead client lives on after {seconds} s")
+        time.sleep(0.5)
+
+
+@test(limit=90)
+def a_killed_client_takes_its_program_along(tess):
+    run = begin_to_sleep(tess)
     run.kill()
     run.wait()
-    end = time.monotonic() + 60
-    while "sleep" in processes_in_the_vnode(tess):
-        check(time.monotonic() < end, "the program of a dead client lives on after 60 s")
-        time.sleep(1)
+    until_it_is_gone(tess, 15)
+
+
+@test(limit=120)
+def a_client_killed_with_its_guardian_is_missed(tess):
+    run = begin_to_sleep(tess, start_new_session=True)
+    for pid, line in tess.processes():
+        if " run " in line and "sleep 1000" in line:
+            os.kill(pid, signal.SIGKILL)  # tess, and the child that would have seen to this
+    run.wait()
+    until_it_is_gone(tess, 70)
+
+
+@test()
+def a_killed_client_leaves_the_terminal_as_it_was(tess):
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    run = subprocess.Popen(tess.command("run", "-t", "--", "sleep", "1000"), stdin=slave, stdout=slave, stderr=slave,
+                           start_new_session=True)
+    end = time.monotonic() + 20
+    while termios.tcgetattr(slave)[3] & termios.ECHO:
+        check(time.monotonic() < end, "the terminal does not become raw")
+        time.sleep(0.05)
+    while "sleep" not in processes_in_the_vnode(tess):
+        check(time.monotonic() < end, "the program does not start")
+    run.kill()
+    run.wait()
+    end = time.monotonic() + 5
+    while termios.tcgetattr(slave) != before:
+        check(time.monotonic() < end, "the terminal is still raw")
+        time.sleep(0.05)
+    until_it_is_gone(tess, 15)
+    os.close(master)
+    os.close(slave)
+
+
+@test()
+def stdin_is_left_alone_with_n(tess):
+    r = subprocess.run(["sh", "-c", f"while read x; do {' '.join(tess.command('run', '-n', '--', 'echo'))} got $x; done"],
+                       input="1\n2\n3\n", capture_output=True, text=True, timeout=60)
+    equal(r.stdout, "got 1\ngot 2\ngot 3\n", f"output of a loop that reads lines ({r.stderr!r})")
+    equal(tess.sh("cat", input="text").stdout, "text", "stdin without -n")
+    r = tess("run", "-n", "--", "cat", input="text")
+    equal((r.returncode, r.stdout), (0, ""), "cat with -n")
+
+
+@test()
+def a_background_job_of_a_shell_goes_on(tess):
+    """It would stop with SIGTTIN if it read the terminal; it reads when it is in the foreground again."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "dumb"
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    t = Terminal.__new__(Terminal)
+    t.pid, t.fd, t.text = pid, fd, ""
+    run = " ".join(tess.command("run", "--"))
+    t.send("PS1='@ '\r")
+    t.expect(r"(?<!')@ ")
+    t.send(f"{run} sh -c 'sleep 1; echo was''_here; exit 3' & wait $!; echo status $?\r")
+    t.expect(r"was_here[\s\S]*status 3")
+    t.send(f"{run} sh -c 'echo st''arted; read x; echo re''ad $x' &\r")
+    t.expect(r"started")
+    t.send("echo be''tween\r")
+    t.expect(r"between")
+    t.send("jobs; echo list''ed\r")
+    check("Stopped" not in t.expect(r"Running[\s\S]*listed").group(0), "the job in the background has stopped")
+    t.send("fg\r")
+    t.expect(r"read x")
+    t.send("a line\r")
+    t.expect(r"read a line[\s\S]*@ ")  # what is typed before would go to tess
+    t.send("exit\r")
+    t.finish()
+
+
+@test()
+def status_counts_processes(tess):
+    def counted():
+        status = tess.status()
+        vnode, = (v["processes"] for v in status["vnodes"] if v["name"] == "main")
+        component, = (c["processes"] for c in status["components"] if c["name"] == "p1")
+        return vnode, component
+
+    def until(wanted):
+        end = time.monotonic() + 10
+        while counted() != wanted:
+            check(time.monotonic() < end, f"{counted()} processes in the vNode and on p1, not {wanted}")
+            time.sleep(0.2)
+    time.sleep(1)
+    before = counted()
+    equal(before[0], before[1], "processes of the only vNode and of the only pComponent")
+    run = begin_to_sleep(tess, "-n")
+    until((before[0] + 2, before[1] + 2))
+    run.send_signal(signal.SIGTERM)
+    run.wait(20)
+    until(before)
+
+
+@test(limit=200)
+def large_files_are_copied_at_some_speed(tess):
+    """24 MiB each way. The bound is far below what a quiet machine does (make bench says); it catches waits."""
+    here = tess.parent + "/large"
+    data = os.urandom(24 << 20)
+    with open(here, "wb") as f:
+        f.write(data)
+    start = time.monotonic()
+    tess.ok("cp", here, "main:/tmp/large", limit=90)
+    there = time.monotonic()
+    tess.ok("cp", "main:/tmp/large", here + ".back", limit=90)
+    back = time.monotonic()
+    with open(here + ".back", "rb") as f:
+        check(f.read() == data, "the file came back changed")
+    print(f"      24 MiB in {there - start:.1f} s, back in {back - there:.1f} s", flush=True)
+    tess.sh_ok("rm /tmp/large")
 
 
 @test(limit=200)
@@ -212,6 +336,67 @@ def loss_changes_nothing_but_time(tess):
         equal(tess.sh_ok(script, limit=180), before, "output with 5 % loss")
     finally:
         tess.ok("fabric", "clear", "all")
+
+
+def make_run(**options):
+    return subprocess.Popen(["make", "-s", "run"], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, start_new_session=True, **options)
+
+
+def of_make_run():
+    """What runs for `make run`'s cluster."""
+    t = Tess.__new__(Tess)
+    t.dir = os.path.join(TOP, "build/cluster")
+    return t
+
+
+def nothing_of_make_run_is_left(seconds=20):
+    t = of_make_run()
+    end = time.monotonic() + seconds
+    while t.processes():
+        check(time.monotonic() < end, f"left: {t.processes()}")
+        time.sleep(0.2)
+    check(t.sockets() is None, f"the socket folder {t.sockets()} is left")
+
+
+@test(limit=200)
+def make_run_interrupted_stops_everything(tess):
+    p = make_run()
+    p.stdin.write(b"echo on; sleep 1000\n")
+    p.stdin.flush()
+    equal(p.stdout.readline(), b"on\n", "first line")
+    os.killpg(p.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+    p.stdin.close()
+    check(p.wait(60) != 0, "make ended well though it was interrupted")
+    nothing_of_make_run_is_left()
+
+
+@test(limit=250)
+def make_run_whose_tess_is_killed_stops_everything(tess):
+    p = make_run()
+    p.stdin.write(b"echo on; sleep 1000\n")
+    p.stdin.flush()
+    equal(p.stdout.readline(), b"on\n", "first line")
+    for pid, line in of_make_run().processes():
+        if "tess run" in line:
+            os.kill(pid, signal.SIGKILL)
+    check(p.wait(90) != 0, "make ended well though tess was killed")
+    nothing_of_make_run_is_left()
+
+
+@test(limit=250)
+def make_run_killed_as_a_whole_is_cleaned_up_by_the_next(tess):
+    p = make_run()
+    p.stdin.write(b"echo on; sleep 1000\n")
+    p.stdin.flush()
+    equal(p.stdout.readline(), b"on\n", "first line")
+    os.killpg(p.pid, signal.SIGKILL)
+    p.wait(10)
+    check(len(of_make_run().processes()) >= 7, "nothing was left: the test tests nothing")
+    p = make_run()
+    out, error = p.communicate(b"echo again; exit 0\n", timeout=150)
+    equal((p.returncode, out), (0, b"again\n"), f"the next make run ({error!r})")
+    nothing_of_make_run_is_left()
 
 
 @test(limit=120)

@@ -32,7 +32,7 @@ def configured(tess, text, disk="1G"):
     tess.up("--config", path)
 
 
-@test(own_cluster=True, limit=420, long=True)
+@test(own_cluster=True, limit=420)
 def a_sort_larger_than_the_excache_is_right(tess):
     configured(tess, 'excache = "16M"')
     lines = [base64.b64encode(os.urandom(48))[:63] + b"\n" for _ in range(24 * MIB // 64)]
@@ -53,17 +53,17 @@ def a_sort_larger_than_the_excache_is_right(tess):
     check(write_backs >= 1_000, f"only {write_backs} write-backs")
 
 
-@test(limit=150)
+@test(limit=200)
 def a_checksum_over_four_times_the_excache_is_right(tess):
-    tess.ok("set", "p1", "excache=8M")
+    tess.ok("set", "p1", "excache=16M")
     try:
         before = tess.counters("p1")
-        # 32 MiB in one process's memory, written and read again in order.
-        out = tess.sh_ok("dd if=/dev/zero bs=32M count=1 iflag=fullblock 2>/dev/null | tr '\\0' x | md5sum", limit=120)
-        equal(out.split()[0], hashlib.md5(b"x" * (32 * MIB)).hexdigest(), "checksum")
+        # 64 MiB in one process's memory, written and read again in order.
+        out = tess.sh_ok("dd if=/dev/zero bs=64M count=1 iflag=fullblock 2>/dev/null | tr '\\0' x | md5sum", limit=180)
+        equal(out.split()[0], hashlib.md5(b"x" * (64 * MIB)).hexdigest(), "checksum")
         after = tess.counters("p1")
-        for name in ("excache_write_backs", "excache_remote_reads"):
-            check(after[name] - before[name] >= 1_000, f"only {after[name] - before[name]} of {name}")
+        for name, least in (("excache_remote_reads", 10_000), ("excache_write_backs", 1_000)):
+            check(after[name] - before[name] >= least, f"only {after[name] - before[name]} of {name}")
     finally:
         tess.ok("set", "p1", "excache=64M")
 
@@ -88,7 +88,7 @@ def a_thousand_forks_leave_nothing_behind(tess):
     check(last < 4 * first + 5, f"it became slower: {first:.1f} s, then {last:.1f} s")
 
 
-@test(limit=240, long=True)
+@test(limit=240)
 def a_bad_network_costs_nothing_but_time(tess):
     script = ("i=0; while [ $i -lt 5 ]; do /bin/true; i=$((i+1)); done; seq 3000 | sort -rn | md5sum;"
               "dd if=/dev/zero bs=512k count=1 2>/dev/null | tr '\\0' x >/tmp/x; cp /tmp/x /tmp/y;"

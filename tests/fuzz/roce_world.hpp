@@ -7,24 +7,10 @@
 
 #include "net/wire/cm.hpp"
 #include "net/wire/roce.hpp"
+#include "tests/fuzz/input.hpp"
 #include "tests/unit/net/roce/virtual_net.hpp"
 
 namespace tessera::test {
-
-struct FuzzInput {
-    const uint8_t* data;
-    size_t left;
-    uint8_t byte() { return left ? (left--, *data++) : 0; }
-    uint16_t word() { return static_cast<uint16_t>(byte() | byte() << 8); }
-    uint32_t dword() { return word() | static_cast<uint32_t>(word()) << 16; }
-    Bytes take(size_t n) {
-        n = n < left ? n : left;
-        Bytes b = std::as_bytes(std::span(data, n));
-        data += n;
-        left -= n;
-        return b;
-    }
-};
 
 inline FrameBytes forge(const net::RoceHeaders& h, Bytes payload) {
     net::BuiltRoce b;

@@ -85,6 +85,7 @@ class Pipe {
     // Gives out what is due. The frames' memory lives until the next release() or forget().
     void release(Nanos now, PipeSink& sink);
     void forget() { given_.clear(); }
+    bool empty() const { return held_.empty() && given_.empty(); }
     Nanos next_deadline() const { return held_.empty() ? kNever : held_.top().due; }
 
   private:

@@ -17,16 +17,21 @@ namespace {
 volatile std::sig_atomic_t stop_requested = 0;
 
 int usage(const char* problem) {
-    std::fprintf(stderr, "fabric: %s\nusage: fabric --dir FOLDER [--config FILE] [--seed N]\n",
+    std::fprintf(stderr,
+                 "fabric: %s\nusage: fabric --dir FOLDER [--config FILE] [--seed N] "
+                 "[--halt-poll auto|on|off]\n",
                  problem);
     return 2;
 }
 
 } // namespace
 
+using tessera::fabric::HaltPoll;
+
 int main(int argc, char** argv) {
     std::string directory, config;
     uint64_t seed = 1;
+    unsigned halt_poll = HaltPoll::threads_for_this_host();
     for (int i = 1; i < argc; i += 2) {
         std::string option = argv[i];
         if (i + 1 == argc) return usage((option + " needs a value").c_str());
@@ -36,7 +41,15 @@ int main(int argc, char** argv) {
             config = argv[i + 1];
         else if (option == "--seed")
             seed = std::strtoull(argv[i + 1], nullptr, 0);
-        else
+        else if (option == "--halt-poll") {
+            std::string word = argv[i + 1];
+            if (word == "on")
+                halt_poll = HaltPoll::most_threads();
+            else if (word == "off")
+                halt_poll = 0;
+            else if (word != "auto")
+                return usage("--halt-poll is auto, on or off");
+        } else
             return usage(("unknown option " + option).c_str());
     }
     if (directory.empty()) return usage("--dir is missing");
@@ -47,7 +60,7 @@ int main(int argc, char** argv) {
     sigaction(SIGTERM, &stop, nullptr);
     sigaction(SIGINT, &stop, nullptr);
 
-    tessera::fabric::Fabric fabric(directory, seed);
+    tessera::fabric::Fabric fabric(directory, seed, halt_poll);
     if (auto r = fabric.open(); !r) {
         std::fprintf(stderr, "fabric: %s/control: %s\n", directory.c_str(),
                      std::string(tessera::describe(r.error())).c_str());

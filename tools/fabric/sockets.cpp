@@ -45,8 +45,11 @@ Result<int> bound_socket(int type, const std::string& path) {
 
 } // namespace
 
-Fabric::Fabric(std::string directory, uint64_t seed)
-    : switch_(clock_, *this, seed), directory_(std::move(directory)), buffers_(kBatch * kBuffer) {
+Fabric::Fabric(std::string directory, uint64_t seed, unsigned halt_poll_threads)
+    : switch_(clock_, *this, seed),
+      halt_poll_(clock_, halt_poll_threads),
+      directory_(std::move(directory)),
+      buffers_(kBatch * kBuffer) {
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
 }
 
@@ -107,6 +110,7 @@ Result<void> Fabric::capture_to(PortNo no, std::string_view path) {
 void Fabric::captured(PortNo no, Bytes frame) {
     Port& port = ports_.at(no);
     if (!port.capture) return;
+    touch(no, port);
     timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     port.capture->write(
@@ -114,7 +118,14 @@ void Fabric::captured(PortNo no, Bytes frame) {
 }
 
 void Fabric::transmit(PortNo no, Bytes frame) {
-    ports_.at(no).batch.push_back(frame);
+    Port& port = ports_.at(no);
+    touch(no, port);
+    port.batch.push_back(frame);
+}
+
+void Fabric::touch(PortNo no, Port& port) {
+    if (!port.touched) touched_.push_back(no);
+    port.touched = true;
 }
 
 // Sends as many as the peer takes; a peer that is not there swallows them, as a cut cable would.
@@ -148,7 +159,12 @@ size_t Fabric::send_some(Port& port, const std::vector<Bytes>& frames) {
 }
 
 void Fabric::flush() {
-    for (auto& [no, port] : ports_) {
+    if (!touched_.empty()) halt_poll_.on_traffic(clock_.now());
+    for (PortNo no : touched_) {
+        auto at = ports_.find(no);
+        if (at == ports_.end()) continue; // removed meanwhile
+        Port& port = at->second;
+        port.touched = false;
         if (!port.batch.empty()) {
             size_t sent = port.backlog.empty() ? send_some(port, port.batch) : 0;
             for (; sent < port.batch.size(); sent++) {
@@ -164,6 +180,7 @@ void Fabric::flush() {
         }
         if (port.capture) port.capture->flush();
     }
+    touched_.clear();
 }
 
 void Fabric::retry_backlogs() {

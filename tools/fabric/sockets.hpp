@@ -18,6 +18,7 @@
 
 #include "base/hosted.hpp"
 #include "tools/fabric/control.hpp"
+#include "tools/fabric/halt_poll.hpp"
 #include "tools/fabric/pcap.hpp"
 #include "tools/fabric/switch.hpp"
 
@@ -29,7 +30,7 @@ class Fabric final : private FabricOutput, private FabricHost {
     static constexpr size_t kMaxClients = 16;
     static constexpr Nanos kRetry = microseconds(100);
 
-    explicit Fabric(std::string directory, uint64_t seed);
+    Fabric(std::string directory, uint64_t seed, unsigned halt_poll_threads);
     ~Fabric();
     Fabric(const Fabric&) = delete;
 
@@ -48,6 +49,7 @@ class Fabric final : private FabricOutput, private FabricHost {
         std::vector<Bytes> batch; // accepted since the last flush; not ours
         std::deque<std::vector<std::byte>> backlog;
         std::shared_ptr<PcapFile> capture;
+        bool touched = false; // since the last flush
         uint64_t unreachable = 0, backlogged = 0, dropped = 0;
     };
     struct Client {
@@ -62,6 +64,7 @@ class Fabric final : private FabricOutput, private FabricHost {
     void close_port(PortNo port) override;
     Result<void> capture_to(PortNo port, std::string_view path) override;
 
+    void touch(PortNo no, Port& port);
     size_t send_some(Port& port, const std::vector<Bytes>& frames);
     void retry_backlogs();
     void receive_from(PortNo no);
@@ -71,10 +74,12 @@ class Fabric final : private FabricOutput, private FabricHost {
 
     HostClock clock_;
     Switch switch_;
+    HaltPoll halt_poll_;
     std::string directory_;
     int epoll_ = -1;
     int control_ = -1;
     std::map<PortNo, Port> ports_;
+    std::vector<PortNo> touched_;
     std::map<int, Client> clients_;
     bool backlogged_ = false;
     std::vector<std::byte> buffers_; // of one recvmmsg

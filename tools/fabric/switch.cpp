@@ -117,7 +117,7 @@ void Switch::receive(PortNo no, Bytes frame) {
     if (!admit(port, frame)) return;
     port.counters.received++;
     port.counters.received_bytes += frame.size();
-    port.in.push(frame, clock_.now(), *this);
+    push(port.in, frame);
 }
 
 void Switch::on_pipe_output(uint32_t tag, Bytes frame) {
@@ -159,28 +159,40 @@ void Switch::forward(PortNo from, Bytes frame) {
 void Switch::deliver(PortNo from, PortNo to, Bytes frame) {
     if (!apart_.empty() && apart_.contains(std::minmax(from, to)))
         return void(ports_.at(from)->counters.partitioned++);
-    ports_.at(to)->out.push(frame, clock_.now(), *this);
+    push(ports_.at(to)->out, frame);
+}
+
+void Switch::push(Pipe& pipe, Bytes frame) {
+    pipe.push(frame, clock_.now(), *this);
+    if (!pipe.empty()) holding_ = true;
 }
 
 void Switch::poll() {
-    Nanos now = clock_.now();
-    for (const auto& [no, port] : ports_) {
-        port->in.release(now, *this);
-        port->out.release(now, *this);
+    if (holding_) {
+        Nanos now = clock_.now();
+        for (const auto& [no, port] : ports_) {
+            port->in.release(now, *this);
+            port->out.release(now, *this);
+        }
     }
     flush_output();
 }
 
 void Switch::flush_output() {
     output_.flush();
+    if (!holding_) return;
+    holding_ = false;
     for (const auto& [no, port] : ports_) {
-        port->in.forget();
-        port->out.forget();
+        for (Pipe* pipe : {&port->in, &port->out}) {
+            pipe->forget();
+            holding_ = holding_ || !pipe->empty();
+        }
     }
 }
 
 Nanos Switch::next_deadline() const {
     Nanos first = kNever;
+    if (!holding_) return first;
     for (const auto& [no, port] : ports_)
         first = std::min({first, port->in.next_deadline(), port->out.next_deadline()});
     return first;

@@ -96,6 +96,7 @@ class Switch final : private PipeSink {
     bool admit(Port& port, Bytes frame);
     void forward(PortNo from, Bytes frame);
     void deliver(PortNo from, PortNo to, Bytes frame);
+    void push(Pipe& pipe, Bytes frame);
 
     Clock& clock_;
     FabricOutput& output_;
@@ -104,6 +105,7 @@ class Switch final : private PipeSink {
     PortNo next_ = 0;
     std::unordered_map<uint64_t, PortNo> stations_; // MAC -> port, pinned and learned
     size_t learned_ = 0;
+    bool holding_ = false; // some pipe holds a frame, or memory of one just given out
     std::set<std::pair<PortNo, PortNo>> apart_; // smaller number first
 };
 

@@ -117,7 +117,9 @@ unsigned sweep(const Paths& p) {
     std::error_code e;
     fs::remove(marker(p), e);
     fs::remove_all(p.sockets, e);
-    fs::remove(fs::path(p.sockets).parent_path(), e); // only if it is empty: /tmp/tess-UID
+    fs::path parent = fs::path(p.sockets).parent_path();
+    if (parent.string().starts_with("/tmp/tess-")) // ours, unlike $XDG_RUNTIME_DIR
+        fs::remove(parent, e);                     // only if it is empty
     fs::remove(p.state + "/sockets", e);
     return lived;
 }

@@ -188,8 +188,9 @@ void read_component(Reader& r, const toml::table& t, ClusterConfig& c) {
 }
 
 void read_fabric(Reader& r, const toml::table& t, ClusterConfig& c) {
-    r.only(t, "[fabric]", {"seed", "link"});
+    r.only(t, "[fabric]", {"seed", "halt_poll", "link"});
     r.number(t, "seed", c.fabric_seed, 0, INT64_MAX);
+    c.halt_poll = static_cast<HaltPolling>(r.choice(t, "halt_poll", {"auto", "on", "off"}, 0));
     for (const toml::table* link : r.tables(t, "link")) {
         r.only(*link, "a [[fabric.link]]", {"port", "impairment"});
         LinkConfig one;

@@ -43,6 +43,7 @@ struct LinkConfig {
 };
 
 enum class Accelerator : uint8_t { Auto, Kvm, Tcg };
+enum class HaltPolling : uint8_t { Auto, On, Off };
 
 struct ClusterConfig {
     uint32_t network = 0x0a4d0000; // a /16, host order
@@ -51,6 +52,7 @@ struct ClusterConfig {
     std::vector<ComponentConfig> components;
     std::vector<VnodeConfig> vnodes;
     uint64_t fabric_seed = 1;
+    HaltPolling halt_poll = HaltPolling::Auto; // tools/fabric/halt_poll.hpp
     std::vector<LinkConfig> links;
 };
 

@@ -18,6 +18,7 @@
 
 #include "net/host/loop.hpp"
 #include "net/schema/process.hpp"
+#include "tools/tess/guardian.hpp"
 
 namespace tessera::tess {
 namespace {
@@ -25,8 +26,12 @@ namespace {
 using schema::ConsoleState;
 
 constexpr int kOwnTrouble = 125, kNotExecutable = 126, kNotFound = 127;
-constexpr size_t kInputChunk = 16 * 1024;
-constexpr uint32_t kPollWait = 5000; // ms a poll may be held by the pComponent
+constexpr size_t kInputChunk = 32 * 1024;   // in one request
+constexpr size_t kInputBuffer = 128 * 1024; // read ahead of what the program has taken
+constexpr unsigned kInputCalls = 3;         // requests under way: none waits for another's way
+constexpr Nanos kFirstInputPause = milliseconds(20), kLongestInputPause = milliseconds(500);
+constexpr Nanos kForegroundLook = milliseconds(250); // whether the terminal is ours again
+constexpr uint32_t kPollWait = 5000;                 // ms a poll may be held by the pComponent
 constexpr Nanos kRetry = milliseconds(200);
 constexpr Nanos kSignOfLife = seconds(10); // while nobody reads our output, and so no poll goes out
 constexpr Nanos kSilence = milliseconds(kPollWait + 1000);
@@ -38,19 +43,24 @@ void say(const std::string& text) {
 // The local terminal in raw mode, for as long as wanted.
 class RawTerminal {
   public:
+    explicit RawTerminal(Guardian& guardian) : guardian_(guardian) {}
     ~RawTerminal() { restore(); }
     void enter() {
         if (!isatty(0) || raw_ || tcgetattr(0, &saved_) != 0) return;
+        guardian_.terminal_changed(saved_);
         termios t = saved_;
         cfmakeraw(&t);
         raw_ = tcsetattr(0, TCSADRAIN, &t) == 0;
     }
     void restore() {
-        if (raw_) tcsetattr(0, TCSADRAIN, &saved_);
+        if (!raw_) return;
+        tcsetattr(0, TCSADRAIN, &saved_);
         raw_ = false;
+        guardian_.terminal_restored();
     }
 
   private:
+    Guardian& guardian_;
     termios saved_{};
     bool raw_ = false;
 };
@@ -116,10 +126,12 @@ std::string as_text(const T& v) {
 
 class Console {
   public:
-    Console(Session& session, const Place& place, const RunOptions& options)
+    Console(Session& session, Guardian& guardian, const Place& place, const RunOptions& options)
         : session_(session),
+          guardian_(guardian),
           place_(place),
           options_(options),
+          raw_(guardian),
           out_(session.loop(), 1),
           error_(session.loop(), 2) {}
 
@@ -195,11 +207,24 @@ class Console {
                     return kNotFound;
                 case Error::NotExecutable:
                 case Error::Malformed:
-                    say(program + ": not a program that vNode " + options_.vnode +
-                        " can run; expected a static x86-64 ELF file or a #! script");
+                    say(program + ": Exec format error: vNode " + options_.vnode +
+                        " runs static x86-64 ELF files and #! scripts");
                     return kNotExecutable;
                 case Error::AccessDenied:
                     say(program + ": permission denied");
+                    return kNotExecutable;
+                case Error::NameTooLong:
+                    say(program.substr(0, 60) + ": the path or the folder's is too long");
+                    return kNotExecutable;
+                case Error::TooManyLinks:
+                    say(program + ": too many levels of links or of #! scripts");
+                    return kNotExecutable;
+                case Error::NotDirectory:
+                case Error::IsDirectory:
+                    say(program + ": " + std::string(describe(reply.error())));
+                    return kNotExecutable;
+                case Error::TooBig:
+                    say(program + ": arguments and environment are too long");
                     return kNotExecutable;
                 case Error::NoMemory:
                     say(program + ": vNode " + options_.vnode + " has no memory left to start it");
@@ -214,6 +239,7 @@ class Console {
             return kOwnTrouble;
         }
         console_ = load<schema::SpawnReply>(bytes_of(std::string_view(*reply))).console;
+        guardian_.program_started(place_.ip, console_);
         if (auto peer = session_.peer(place_.ip)) incarnation_ = (*peer)->identity().incarnation;
         return 0;
     }
@@ -222,14 +248,13 @@ class Console {
 
     void poll_console() {
         if (polling_ || done_ || !out_.idle() || !error_.idle()) return;
-        polling_ = true;
         schema::ConsolePollRequest q;
         q.console = console_;
         q.out_offset = out_offset_;
         q.error_offset = error_offset_;
         q.wait_ms = ended_ ? 200 : kPollWait;
-        call(schema::kConsolePoll, as_text(q), {}, milliseconds(kPollWait + 5000),
-             [this](Result<Bytes> reply) { on_output(reply); });
+        polling_ = call(schema::kConsolePoll, as_text(q), {}, milliseconds(kPollWait + 5000),
+                        [this](Result<Bytes> reply) { on_output(reply); });
     }
 
     void on_output(Result<Bytes> reply) {
@@ -245,7 +270,6 @@ class Console {
         error_.add(text_of(rest.subspan(r.out_length, r.error_length)));
         out_offset_ += r.out_length;
         error_offset_ += r.error_length;
-        room_ = r.input_room > 0;
         if (out_.broken() && !told_broken_) {
             told_broken_ = true; // nobody reads any more: what a pipe would say
             pass_on(SIGPIPE);
@@ -281,54 +305,83 @@ class Console {
 
     void read_input() {
         if (input_end_) return;
-        if (input_.size() >= kInputChunk)
-            return unwatch_input();                 // enough until the program has taken some
-        if (isatty(0) && tcgetpgrp(0) != getpgrp()) // in the background: a read would stop us, and
-            return unwatch_input();                 // wait for the terminal's next line afterwards
-        char chunk[kInputChunk];
-        ssize_t n = read(0, chunk, sizeof chunk - std::min(sizeof chunk - 1, input_.size()));
-        if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
-        if (n <= 0) {
-            input_end_ = true;
-            unwatch_input();
-        } else {
-            input_.append(chunk, static_cast<size_t>(n));
+        if (input_.size() >= kInputBuffer)
+            return unwatch_input(); // enough until the program has taken some
+        if (isatty(0) &&
+            tcgetpgrp(0) != getpgrp()) { // in the background: a read would stop us, and
+            unwatch_input();             // wait for the terminal's next line afterwards
+            input_look_ = session_.clock().now() + kForegroundLook;
+            return;
         }
+        do {
+            char chunk[kInputChunk];
+            ssize_t n = read(0, chunk, sizeof chunk);
+            if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+            if (n <= 0) {
+                input_end_ = true;
+                unwatch_input();
+            } else {
+                input_.append(chunk, static_cast<size_t>(n));
+            }
+        } while (input_ready_ && !input_end_ && input_.size() < kInputBuffer);
         send_input();
     }
 
+    // Several requests are under way, each with the next piece. If one is not taken whole, those
+    // behind it come to nothing: when all are back, it goes on from what was taken.
     void send_input() {
-        if (sending_ || ended_ || !room_ || (input_.empty() && (!input_end_ || end_sent_))) return;
-        sending_ = true;
-        schema::ConsoleInputRequest q;
-        q.console = console_;
-        q.offset = input_offset_;
-        q.end = input_end_;
-        call(schema::kConsoleInput, as_text(q), input_, milliseconds(10'000),
-             [this, sent = input_.size(), end = input_end_](Result<Bytes> reply) {
-                 on_input(sent, end, reply);
-             });
+        if (again_ && sending_ > 0) return;
+        if (again_) {
+            again_ = end_sent_ = false;
+            sent_to_ = input_offset_;
+        }
+        while (sending_ < kInputCalls && !ended_ && !done_) {
+            auto from = static_cast<size_t>(sent_to_ - input_offset_);
+            std::string piece = input_.substr(from, kInputChunk);
+            bool end = input_end_ && from + piece.size() == input_.size();
+            if (piece.empty() && (!end || end_sent_)) return;
+            schema::ConsoleInputRequest q;
+            q.console = console_;
+            q.offset = sent_to_;
+            q.end = end;
+            if (!call(schema::kConsoleInput, as_text(q), piece, milliseconds(10'000),
+                      [this, upto = sent_to_ + piece.size()](Result<Bytes> reply) {
+                          on_input(upto, reply);
+                      })) {
+                retry_at_ = session_.clock().now() + kRetry;
+                return;
+            }
+            sending_++;
+            sent_to_ += piece.size();
+            end_sent_ = end;
+        }
     }
 
-    void on_input(size_t sent, bool end, Result<Bytes> reply) {
-        sending_ = false;
+    void on_input(uint64_t upto, Result<Bytes> reply) {
+        sending_--;
+        again_ |= !reply;
         if (!reply) return on_failure(reply.error());
         if (reply->size() < sizeof(schema::ConsoleInputReply)) return on_failure(Error::Malformed);
         uint64_t accepted = load<schema::ConsoleInputReply>(*reply).accepted;
-        if (accepted < input_offset_ || accepted > input_offset_ + sent)
-            return on_failure(Error::Malformed);
+        if (accepted > input_offset_ + input_.size()) return on_failure(Error::Malformed);
         heard_ = session_.clock().now();
-        input_.erase(0, static_cast<size_t>(accepted - input_offset_));
-        bool all = accepted == input_offset_ + sent;
-        input_offset_ = accepted;
-        if (all && end) end_sent_ = true;
-        if (!all) retry_at_ = session_.clock().now() + milliseconds(20); // its buffer is full
-        if (input_end_ || input_.size() >= kInputChunk) return send_input();
-        if (input_ready_)
-            read_input();
-        else if (!input_watched_)
-            watch_input();
-        if (all) send_input();
+        again_ |= accepted < upto;
+        if (accepted > input_offset_) { // an answer that was overtaken names less than is known
+            input_.erase(0, static_cast<size_t>(accepted - input_offset_));
+            input_offset_ = accepted;
+            input_pause_ = kFirstInputPause;
+        } else if (accepted < upto) { // a terminal whose program does not read
+            retry_at_ = heard_ + input_pause_;
+            input_pause_ = std::min(input_pause_ * 2, kLongestInputPause);
+            return;
+        }
+        if (!input_end_ && input_.size() < kInputBuffer) {
+            if (input_ready_)
+                read_input();
+            else if (!input_watched_)
+                watch_input();
+        }
+        send_input();
     }
 
     // ---- signals
@@ -357,8 +410,8 @@ class Console {
             terminal_size(rows, columns);
             q.rows = rows;
             q.columns = columns;
-            return call(schema::kConsoleResize, as_text(q), {}, milliseconds(5000),
-                        [](Result<Bytes>) {});
+            call(schema::kConsoleResize, as_text(q), {}, milliseconds(5000), [](Result<Bytes>) {});
+            return;
         }
         if (++signals_seen_ > 3 && (s == SIGINT || s == SIGTERM)) { // it does not react: leave it
             raw_.restore();
@@ -392,13 +445,15 @@ class Console {
 
     // ---- common
 
+    // False: it could not even be queued; tick() tries again.
     template <typename F>
-    void call(rpc::Opcode opcode, const std::string& head, const std::string& body, Nanos limit,
+    bool call(rpc::Opcode opcode, const std::string& head, const std::string& body, Nanos limit,
               F done) {
         auto peer = session_.peer(place_.ip);
-        if (!peer) return; // retried by tick()
+        if (!peer) return false;
         (*peer)->call(opcode, bytes_of(std::string_view(head)), bytes_of(std::string_view(body)),
                       {session_.clock().now() + limit, true}, std::move(done));
+        return true;
     }
 
     void on_failure(Error e) {
@@ -455,7 +510,8 @@ class Console {
         } else if (retry_at_ == kNever) {
             poll_console(); // a drained stream lets the next poll go out
         }
-        if (!input_end_ && !input_ready_ && !input_watched_ && input_.size() < kInputChunk)
+        if (!input_end_ && !input_ready_ && !input_watched_ && input_.size() < kInputBuffer &&
+            now >= input_look_)
             watch_input(); // in the foreground again, perhaps
         if (polling_) {
             alive_ = now;
@@ -468,7 +524,12 @@ class Console {
             call(schema::kConsoleInput, as_text(q), {}, milliseconds(5000), [](Result<Bytes>) {});
         }
     }
-    Nanos deadline() const { return std::min(retry_at_, std::max(heard_ + kSilence, next_look_)); }
+    Nanos deadline() const {
+        Nanos look = !input_end_ && !input_ready_ && !input_watched_ && input_.size() < kInputBuffer
+                         ? input_look_
+                         : kNever;
+        return std::min({retry_at_, look, std::max(heard_ + kSilence, next_look_)});
+    }
 
     // The pComponent may drop the console now; best effort, briefly.
     void forget() {
@@ -481,16 +542,20 @@ class Console {
     }
 
     Session& session_;
+    Guardian& guardian_;
     Place place_;
     const RunOptions& options_;
     RawTerminal raw_;
     OutStream out_, error_;
     uint64_t console_ = 0;
     uint64_t out_offset_ = 0, error_offset_ = 0, input_offset_ = 0;
-    std::string input_; // read but not yet accepted
+    std::string input_;    // read but not yet accepted
+    uint64_t sent_to_ = 0; // of it, what requests under way carry
+    unsigned sending_ = 0;
+    bool again_ = false; // something was not taken whole
     bool input_end_ = false, end_sent_ = false, input_ready_ = false, input_watched_ = false;
-    bool polling_ = false, sending_ = false, room_ = true, ended_ = false, done_ = false,
-         told_broken_ = false, forgotten_ = false;
+    Nanos input_pause_ = kFirstInputPause, input_look_{0};
+    bool polling_ = false, ended_ = false, done_ = false, told_broken_ = false, forgotten_ = false;
     Nanos heard_{0}, alive_{0}, next_look_{0};
     Incarnation incarnation_; // of the component that runs it
     Nanos retry_at_ = kNever;
@@ -514,9 +579,11 @@ Outcome<Place> place_program(Session& session, const std::string& vnode) {
     return Place{r->vnode(), r->ip(), r->component()};
 }
 
-int run_program(Session& session, const Place& place, const RunOptions& options) {
+int run_program(Session& session, const Paths& paths, const Place& place,
+                const RunOptions& options) {
+    Guardian guardian(paths, session.config());
     // Loop callbacks refer to the console, and the loop outlives it: it is freed with the program.
-    auto* console = new Console(session, place, options);
+    auto* console = new Console(session, guardian, place, options);
     return console->run();
 }
 

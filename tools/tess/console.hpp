@@ -18,7 +18,8 @@ namespace tessera::tess {
 struct RunOptions {
     std::string vnode = "main";
     bool terminal = false;
-    bool greet = false; // four lines about where one is, before the program starts
+    bool no_input = false; // stdin is empty, and not touched
+    bool greet = false;    // four lines about where one is, before the program starts
     std::vector<std::string> environment; // NAME=VALUE
     std::string directory = "/root";
     std::vector<std::string> arguments;                            // arguments[0] is the program
@@ -37,6 +38,7 @@ Outcome<Place> place_program(Session& session, const std::string& vnode);
 // Starts the program and stays with it to its end. Returns what a shell would: its exit status, 128
 // + the signal that killed it, 127 not found, 126 not executable, 125 for troubles of ours (already
 // printed).
-int run_program(Session& session, const Place& place, const RunOptions& options);
+int run_program(Session& session, const Paths& paths, const Place& place,
+                const RunOptions& options);
 
 } // namespace tessera::tess

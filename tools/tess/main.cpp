@@ -44,6 +44,8 @@ int main(int argc, char** argv) {
         ->type_name("NAME")
         ->capture_default_str();
     run->add_flag("-t,--terminal", run_options.terminal, "give it this terminal");
+    run->add_flag("-n,--no-stdin", run_options.no_input,
+                  "leave our stdin alone: the program's is empty");
     run->add_option("--env", run_options.environment, "environment, may be repeated")
         ->type_name("K=V")
         ->allow_extra_args(false)
@@ -61,7 +63,9 @@ int main(int argc, char** argv) {
     run->footer(
         "Exit status: the program's; 128 + N when signal N killed it; 127 not found; 126 not "
         "executable;\n"
-        "125 when tess or the cluster failed. Example: tess run -- ls -l /bin");
+        "125 when tess or the cluster failed. Example: tess run -- ls -l /bin\n"
+        "Without -t, what is on stdin is read ahead for the program, so a loop that reads lines\n"
+        "needs -n for each: while read f; do tess run -n -- rm \"$f\"; done <list");
     run->callback([&] { status = verb_run(dir, run_options); });
 
     std::string ps_vnode;

@@ -107,7 +107,10 @@ Outcome<Plan> make_plan(const ClusterConfig& c, const Paths& p, const Installati
     plan.files.push_back({p.ports(), control});
     plan.fabric = {"fabric",
                    {i.bin + "/fabric", "--dir", p.sockets, "--config", p.ports(), "--seed",
-                    std::to_string(c.fabric_seed)}};
+                    std::to_string(c.fabric_seed), "--halt-poll",
+                    c.halt_poll == HaltPolling::On    ? "on"
+                    : c.halt_poll == HaltPolling::Off ? "off"
+                                                      : "auto"}};
 
     for (const char* name : {"gpm", "gmm", "gsm"}) {
         std::string socket = p.sockets + "/" + name;

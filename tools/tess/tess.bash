@@ -23,7 +23,7 @@ _tess() {
     '') choices="$verbs --help" ;;
     up) choices+=' --config --accelerator --restart' ;;
     status) choices+=' --json' ;;
-    run) choices+=' --vnode --terminal --env --cwd --' ;;
+    run) choices+=' --vnode --terminal --no-stdin --env --cwd --' ;;
     vnode) choices+=' create list rm' ;;
     logs) choices+=" --follow $components" ;;
     set) choices=$([[ $previous == set ]] && echo "$components" || echo 'excache=') ;;

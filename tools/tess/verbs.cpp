@@ -237,7 +237,15 @@ int verb_status(const std::string& dir, bool json) {
 int verb_run(const std::string& dir, const RunOptions& options) {
     auto open = open_cluster(dir);
     if (!open) return fail(open.error()), 125;
+    if (options.terminal && options.no_input) return fail("-t and -n exclude each other"), 125;
     if (options.terminal && !isatty(0)) return fail("-t needs a terminal on stdin"), 125;
+    if (options.no_input) {
+        int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (null < 0)
+            return fail(std::string("cannot open /dev/null: ") + std::strerror(errno)), 125;
+        dup2(null, 0);
+        close(null);
+    }
     auto place = place_program(*open->session, options.vnode);
     if (!place) return fail(place.error()), 125;
     if (options.greet) {
@@ -250,7 +258,7 @@ int verb_run(const std::string& dir, const RunOptions& options) {
                        .c_str(),
                    stderr);
     }
-    return run_program(*open->session, *place, options);
+    return run_program(*open->session, open->paths, *place, options);
 }
 
 int verb_ps(const std::string& dir, const std::string& vnode) {

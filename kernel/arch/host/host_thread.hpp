@@ -3,25 +3,14 @@
 // thread too).
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
-#include "base/list.hpp"
-#include "kernel/sync/mutex.hpp"
-#include "kernel/sync/thread.hpp"
-#include "kernel/sync/wait_queue.hpp"
+#include "kernel/sync/thread_record.hpp"
 
 namespace tessera::kernel::host {
 
-class HostThread final : public Thread {
-  public:
-    static HostThread& me();
-
-    char label[16] = {};
-    void* owner = nullptr;
-    std::atomic<uint8_t> kicks{0};
-
+struct HostThread final : ThreadRecord {
     // Parking: a waiter sleeps on its own thread's condition variable.
     std::mutex park;
     std::condition_variable unpark;
@@ -31,27 +20,6 @@ class HostThread final : public Thread {
     std::condition_variable ended_changed;
     bool ended = false;
     bool detached = false;
-
-    // Lock ranks held, for the order check.
-    static constexpr unsigned kMaxHeld = 16;
-    LockRank held[kMaxHeld];
-    unsigned held_count = 0;
-
-    bool is_kicked(Interruptible how) const;
-};
-
-// One wait of one thread. `woken` is guarded by thread.park; list membership by the queue's own
-// lock.
-struct Waiter {
-    explicit Waiter(HostThread& t) : thread(t) {}
-    HostThread& thread;
-    bool woken = false;
-    ListLink link;
-
-    void wake();
-    // Sleeps until woken, kicked or late. The answer is final only after the caller has taken
-    // itself off its queue and looked at woken again.
-    void sleep(Nanos deadline, Interruptible how);
 };
 
 } // namespace tessera::kernel::host

@@ -10,16 +10,12 @@
 namespace tessera::kernel {
 
 using host::HostThread;
-using host::Waiter;
 
 namespace {
 thread_local HostThread* current_thread = nullptr;
 
 HostThread& of(Thread& t) {
     return static_cast<HostThread&>(t);
-}
-const HostThread& of(const Thread& t) {
-    return static_cast<const HostThread&>(t);
 }
 
 timespec to_timespec(Nanos t) {
@@ -37,38 +33,26 @@ struct Adopted {
 thread_local Adopted adopted;
 } // namespace
 
-HostThread& HostThread::me() {
-    if (!current_thread) {
-        current_thread = adopted.thread = new HostThread;
-        std::strcpy(current_thread->label, "adopted");
-    }
-    return *current_thread;
-}
-
-bool HostThread::is_kicked(Interruptible how) const {
-    uint8_t k = kicks.load();
-    if (how == Interruptible::Yes) return k != 0;
-    if (how == Interruptible::KillOnly) return k & static_cast<uint8_t>(KickKind::Kill);
-    return false;
-}
-
+// `woken` changes under the thread's park mutex, so that no wake-up is missed.
 void Waiter::wake() {
-    std::lock_guard guard(thread.park);
+    HostThread& t = of(thread);
+    std::lock_guard guard(t.park);
     woken = true;
-    thread.unpark.notify_all();
+    t.unpark.notify_all();
 }
 
 void Waiter::sleep(Nanos deadline, Interruptible how) {
-    std::unique_lock guard(thread.park);
-    while (!woken && !thread.is_kicked(how)) {
+    HostThread& t = of(thread);
+    std::unique_lock guard(t.park);
+    while (!woken && !t.is_kicked(how)) {
         if (deadline == kNever) {
-            thread.unpark.wait(guard);
+            t.unpark.wait(guard);
             continue;
         }
         Nanos now = Thread::now();
         if (now >= deadline) return;
         std::chrono::steady_clock::time_point until{std::chrono::nanoseconds(deadline.value)};
-        thread.unpark.wait_until(guard, until);
+        t.unpark.wait_until(guard, until);
     }
 }
 
@@ -93,7 +77,11 @@ Result<Thread*> Thread::start(const char* name, Function<void(), 64> body) {
 }
 
 Thread& Thread::current() {
-    return HostThread::me();
+    if (!current_thread) {
+        current_thread = adopted.thread = new HostThread;
+        std::strcpy(current_thread->label, "adopted");
+    }
+    return *current_thread;
 }
 
 Nanos Thread::now() {
@@ -138,31 +126,6 @@ void Thread::kick(KickKind kind) {
     std::lock_guard guard(t.park);
     t.kicks.fetch_or(static_cast<uint8_t>(kind));
     t.unpark.notify_all();
-}
-
-bool Thread::kicked() const {
-    return of(*this).kicks.load() != 0;
-}
-
-bool Thread::killed() const {
-    return of(*this).kicks.load() & static_cast<uint8_t>(KickKind::Kill);
-}
-
-// A kill stays: the thread is on its way out.
-void Thread::clear_kick() {
-    of(*this).kicks.fetch_and(static_cast<uint8_t>(KickKind::Kill));
-}
-
-void* Thread::owner() const {
-    return of(*this).owner;
-}
-
-void Thread::set_owner(void* o) {
-    of(*this).owner = o;
-}
-
-const char* Thread::name() const {
-    return of(*this).label;
 }
 
 } // namespace tessera::kernel

@@ -12,6 +12,7 @@ using schema::FetchStatus;
 namespace {
 constexpr uint64_t kFramesPerPoll = 512; // freed of ended sessions
 constexpr size_t kMaxParked = 1024;
+constexpr uint64_t kFilePageLimit = uint64_t{1} << 52; // offsets in files are 64 bits of bytes
 
 template <typename T>
 Result<T> parse(Bytes b) {
@@ -180,7 +181,10 @@ void MonitorCore::fetch(const rpc::Identity& caller, Bytes request, rpc::Respond
     if (q->count < 1 || q->count > schema::kMaxFetchPages || q->first > UINT64_MAX - q->count)
         return r.fail(Error::Malformed);
     Session& s = **found;
-    if (q->object == 0) return fetch_file(s, *q, std::move(r));
+    if (q->object == 0) {
+        if (q->first + q->count > kFilePageLimit) return r.fail(Error::Malformed);
+        return fetch_file(s, *q, std::move(r));
+    }
     if (s.executed() >= q->after_sequence) return answer_fetch(s, *q, r);
     if (parked_.size() >= kMaxParked) return r.fail(Error::Full);
     parked_.push_back({s.id, *q, clock_.now() + options_.fetch_deadline, std::move(r)});
@@ -261,7 +265,8 @@ void MonitorCore::got_file_page(uint64_t id, uint32_t index, Result<FilePage> pa
 void MonitorCore::store(const rpc::Identity& caller, Bytes request, rpc::Responder r) {
     auto q = parse<schema::PageStoreRequest>(request);
     if (!q) return r.fail(q.error());
-    if (request.size() != sizeof(*q) + kPageSize) return r.fail(Error::Malformed);
+    if (request.size() != sizeof(*q) + kPageSize || q->page >= kFilePageLimit)
+        return r.fail(Error::Malformed);
     auto s = session(caller, q->session, q->vnode);
     if (!s) return r.fail(s.error());
     if (!provider_) return r.fail(Error::Unsupported);

@@ -114,6 +114,7 @@ Answer sys_arch_prctl(Task&, int code, uint64_t address);
 Answer sys_prctl(Task&, int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 Answer sys_futex(Task&, UserAddress word, int operation, uint32_t value, uint64_t timeout,
                  UserAddress second, uint32_t third);
+// scheduling.cpp
 Answer sys_sched_yield(Task&);
 Answer sys_sched_getaffinity(Task&, int pid, uint32_t length, UserAddress to);
 Answer sys_getpriority(Task&, int which, int who);

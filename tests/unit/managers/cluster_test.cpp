@@ -263,8 +263,11 @@ TEST_F(ClusterTest, JoinCreatePlaceStatusRemove) {
     EXPECT_EQ(p1->mounts.begin()->second.vnode.storage_ip, kS1);
     EXPECT_EQ(place("nowhere").error(), Error::NotFound);
 
+    p1->mounts.begin()->second.processes = 3;
+    run([] { return false; }, seconds(3));
     auto status = ask<control::StatusReply>(schema::kStatus, control::StatusRequest());
     ASSERT_TRUE(status);
+    EXPECT_EQ(status->vnodes(0).processes(), 3u);
     EXPECT_EQ(status->components_size(), 5);
     ASSERT_EQ(status->vnodes_size(), 1);
     EXPECT_EQ(status->vnodes(0).mounted_on(0), "p1");

@@ -65,7 +65,7 @@ struct FabricSockets : testing::Test {
         std::filesystem::remove_all(dir);
     }
     void start() {
-        fabric = std::make_unique<Fabric>(dir, 7);
+        fabric = std::make_unique<Fabric>(dir, 7, 1);
         ASSERT_TRUE(fabric->open());
         ASSERT_TRUE(fabric->command("port add a mac=52:54:00:00:00:01").ok);
         ASSERT_TRUE(fabric->command("port add b mac=52:54:00:00:00:02").ok);

@@ -1,5 +1,6 @@
 #include "tests/unit/tools/fake_component.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -81,6 +82,8 @@ struct FakeComponent {
         }
         return all;
     }
+
+    std::string hung_up; // a file made when a console is given up
 
     void spawn(Bytes request, rpc::Responder responder) {
         if (request.size() < sizeof(schema::SpawnRequest)) return responder.fail(Error::Malformed);
@@ -174,6 +177,7 @@ struct FakeComponent {
         if (it == consoles.end()) return responder.fail(Error::BadHandle);
         FakeConsole& c = it->second;
         Bytes bytes = request.subspan(sizeof q);
+        if (q.offset > c.input_total) return responder.fail(Error::Range);
         uint64_t skip = c.input_total - q.offset;
         bytes = bytes.subspan(std::min<size_t>(skip, bytes.size()));
         size_t take =
@@ -191,6 +195,7 @@ struct FakeComponent {
         auto q = load<schema::SignalRequest>(request);
         auto it = consoles.find(q.console);
         if (it == consoles.end()) return responder.fail(Error::BadHandle);
+        if (q.signal == 0u) close(open(hung_up.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
         if (q.signal != 0u && q.signal != static_cast<uint32_t>(SIGCONT)) {
             it->second.state = ConsoleState::Killed;
             it->second.code = static_cast<uint8_t>(q.signal);
@@ -221,6 +226,7 @@ struct FakeComponent {
     FakeNode gpm(paths.sockets, "gpm", manager_ip(config, "gpm"), rpc::NodeKind::Gpm);
     FakeNode p1(paths.sockets, "p1", component_ip(config, 0), rpc::NodeKind::Process);
     FakeComponent component;
+    component.hung_up = paths.state + "/hung-up";
     uint32_t ip = component_ip(config, 0);
     gpm.node->handle(schema::kPlaceProgram,
                      [ip](const rpc::Identity&, Bytes request, rpc::Responder r) {

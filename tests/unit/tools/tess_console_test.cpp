@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "tests/unit/tools/fake_component.hpp"
 #include "tools/tess/console.hpp"
@@ -31,7 +32,7 @@ struct Ran {
         fprintf(stderr, "%s\n", place.error().c_str());
         _exit(98);
     }
-    int status = run_program(**session, *place, options);
+    int status = run_program(**session, cluster.paths, *place, options);
     fflush(nullptr);
     _exit(status);
 }
@@ -196,6 +197,37 @@ TEST_F(ConsoleTest, GivesTheProgramThisTerminalAndRestoresIt) {
     }
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
     close(master);
+}
+
+TEST_F(ConsoleTest, KilledItStillRestoresTheTerminalAndEndsTheProgram) {
+    RunOptions o;
+    o.arguments = {"size"};
+    o.terminal = true;
+    int master, slave;
+    ASSERT_EQ(openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+    termios before, now;
+    ASSERT_EQ(tcgetattr(slave, &before), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        login_tty(slave);
+        client(cluster, o);
+    }
+    auto wait_until = [&](auto&& what) {
+        for (int i = 0; i < 1000 && !what(); i++)
+            usleep(10'000);
+        return what();
+    };
+    EXPECT_TRUE(wait_until([&] { return tcgetattr(master, &now), (now.c_lflag & ECHO) == 0; }));
+    std::string mark = cluster.paths.state + "/hung-up";
+    EXPECT_NE(access(mark.c_str(), F_OK), 0);
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    EXPECT_TRUE(wait_until([&] {
+        tcgetattr(master, &now);
+        return now.c_lflag == before.c_lflag && now.c_oflag == before.c_oflag;
+    }));
+    EXPECT_TRUE(wait_until([&] { return access(mark.c_str(), F_OK) == 0; }));
+    close(master), close(slave);
 }
 
 } // namespace

@@ -160,6 +160,7 @@ Result<Pid> Vnode::allocate_pid() {
 void Vnode::add_process(Process& p) {
     processes_[p.pid()] = Ref<Process>(&p);
     groups_[p.group->pid] = p.group.get();
+    program_count_ = static_cast<uint32_t>(processes_.size() - 1);
 }
 
 void Vnode::remove_process(Process& p) {
@@ -169,6 +170,7 @@ void Vnode::remove_process(Process& p) {
     p.state = Process::State::Gone;
     if (p.group && --p.group->members == 0) groups_.erase(p.group->pid);
     processes_.erase(p.pid());
+    program_count_ = static_cast<uint32_t>(processes_.size() - 1);
 }
 
 Process* Vnode::find_process(Pid pid) {

@@ -105,6 +105,8 @@ class Vnode {
             f(*p);
     }
     size_t process_count() const { return processes_.size(); }
+    // Those that programs made, which init is not. Any thread, without the lock.
+    uint32_t program_count() const { return program_count_.load(std::memory_order_relaxed); }
     std::map<Pid, ProcessGroup*>& groups() { return groups_; }
 
     // Sends; the target sees it at its next boundary, blocked calls end. Callers hold mutex().
@@ -151,6 +153,7 @@ class Vnode {
 
     std::map<Pid, Ref<Process>> processes_;
     std::map<Pid, ProcessGroup*> groups_;
+    std::atomic<uint32_t> program_count_{0};
     struct Lease {
         uint32_t first, count;
     };

@@ -240,17 +240,31 @@ TEST_F(Net, NoInterruptIsLost) {
     EXPECT_EQ(nic->counters().interrupts, 1u);
 }
 
-TEST_F(Net, AHeldBodyWakesTheSleeper) {
+TEST_F(Net, AHeldBodyIsReleasedByAPollInTimeWithoutAnInterrupt) {
     start();
     device.hold_transmissions = true;
     auto head = pattern(60), body = pattern(60);
     Hold hold;
+    EXPECT_EQ(nic->reap_deadline(Nanos{5}), kNever);
     ASSERT_TRUE(nic->send({head, body, {}, &hold}));
     EXPECT_FALSE(nic->enable_interrupts_and_check()); // flushes, too
     device.transmit();
-    EXPECT_EQ(interrupts, 1);
+    EXPECT_EQ(interrupts, 0);
+    EXPECT_EQ(nic->reap_deadline(Nanos{5}), Nanos{5} + milliseconds(1));
     nic->poll(sink, 8);
     EXPECT_EQ(hold.released, 1);
+    EXPECT_EQ(nic->reap_deadline(Nanos{5}), kNever);
+}
+
+TEST_F(Net, ASenderThatRunsOutOfRoomIsWokenByTransmissions) {
+    start();
+    device.hold_transmissions = true;
+    auto frame = pattern(60);
+    for (int i = 0; i < 100; i++)
+        ASSERT_TRUE(nic->send({frame, {}, {}, nullptr}));
+    EXPECT_FALSE(nic->enable_interrupts_and_check());
+    device.transmit();
+    EXPECT_GE(interrupts, 1);
 }
 
 TEST_F(Net, DestructionReleasesHolds) {

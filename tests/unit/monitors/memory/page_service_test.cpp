@@ -35,6 +35,13 @@ struct RawPeer final : roce::QpEvents {
         w.run([&] { return done; });
         return answer;
     }
+    Error error_of(rpc::Opcode opcode, Bytes head, Bytes body = {}) {
+        std::optional<Error> answer;
+        w.peer->call(opcode, head, body, {w.net.clock.now() + seconds(5), true},
+                     [&](Result<Bytes> b) { answer = b ? Error{} : b.error(); });
+        w.run([&] { return answer.has_value(); });
+        return answer.value_or(Error::Timeout);
+    }
     Result<void> connect(uint64_t session, uint64_t ticket) {
         if (qp) w.p.port->destroy_qp(*std::exchange(qp, nullptr));
         gone = false;
@@ -223,6 +230,32 @@ TEST_F(PageService, WhatDoesNotExistIsRefused) {
     auto r = *p.open(p.opened.session);
     EXPECT_EQ(r.refused_count, 3u);
     EXPECT_EQ(r.executed, 6u);
+}
+
+// Its offset in bytes would wrap around to another page of the file.
+TEST_F(PageService, PagesThatNoFileCanHaveAreRefused) {
+    p.set_up(4);
+    w.files.files[1] = "text";
+    schema::PageFetchRequest q{};
+    q.vnode = kVnode.value;
+    q.count = 2;
+    q.session = p.opened.session;
+    q.file = 1;
+    q.generation = 1;
+    q.first = (uint64_t{1} << 52) - 2;
+    EXPECT_EQ(p.error_of(schema::kPageFetch, bytes_of(q)), Error{});
+    for (uint64_t first : {(uint64_t{1} << 52) - 1, uint64_t{1} << 52, UINT64_MAX - 2}) {
+        q.first = first;
+        EXPECT_EQ(p.error_of(schema::kPageFetch, bytes_of(q)), Error::Malformed) << first;
+    }
+    schema::PageStoreRequest store{};
+    store.vnode = kVnode.value;
+    store.session = p.opened.session;
+    store.file = 1;
+    store.generation = 1;
+    store.page = (uint64_t{1} << 52) + 1;
+    EXPECT_EQ(p.error_of(schema::kPageStore, bytes_of(store), p.page), Error::Malformed);
+    EXPECT_EQ(w.files.puts, 0);
 }
 
 TEST_F(PageService, AFencedPeerHasNoEffectAndLeavesNothing) {

@@ -72,6 +72,17 @@ TEST(StateDb, KeepsReplacesErasesAndSetsADamagedFileAside) {
     EXPECT_EQ(StateDb::open(d.path + "/no/such/x.db").error(), Error::AccessDenied);
 }
 
+TEST(Incarnations, RiseThoughTheClockWasSetBackOrTheDatabaseIsGone) {
+    auto db = *StateDb::open(":memory:");
+    auto first = *next_incarnation(*db), second = *next_incarnation(*db);
+    EXPECT_LT(first, second);
+    EXPECT_LT(second, *next_incarnation(**StateDb::open(":memory:")));
+    uint64_t ahead = second.value + 3'600'000'000'000; // the clock has been set back an hour since
+    ASSERT_TRUE(db->put("incarnation", 0, {reinterpret_cast<const char*>(&ahead), sizeof ahead}));
+    EXPECT_EQ(*next_incarnation(*db), Incarnation(ahead + 1));
+    EXPECT_EQ(*next_incarnation(*db), Incarnation(ahead + 2));
+}
+
 TEST(Options, AddressesAndKeys) {
     EXPECT_EQ(*parse_ipv4("10.77.0.2"), 0x0a4d0002u);
     for (const char* bad : {"", "10", "10.77.0", "10.77.0.256", "10.77.0.2x", "a.b.c.d"})

@@ -136,6 +136,42 @@ TEST_F(FailureTest, FencedIncarnationIsRefusedAndItsCallsFail) {
     EXPECT_EQ(b.executed, 0);
 }
 
+// Two incarnations of a manager live at once (one was stopped, say): the newer one counts.
+TEST_F(FailureTest, AnOlderManagerIsNeitherAnsweredNorAsked) {
+    constexpr roce::Ipv4 kOld{0x0a4d0002}, kNew{0x0a4d0003}, kOther{0x0a4d0004};
+    auto manager = [&](roce::Ipv4 ip, uint64_t incarnation, rpc::NodeKind kind) {
+        return TestNode(net, ip, incarnation, 1, 0, 16, kind);
+    };
+    TestNode a(net, kA, 500), old = manager(kOld, 100, rpc::NodeKind::Gpm),
+                              gmm = manager(kOther, 50, rpc::NodeKind::Gmm);
+    Outcome early, waiting, late, other, newer, to_old;
+    call(old, kA, kTestEcho, "obeyed", early);
+    call(gmm, kA, kTestEcho, "another kind", other);
+    run({&a, &old, &gmm}, [&] { return early.times && other.times; }, seconds(1));
+    EXPECT_TRUE(early.ok());
+    call(old, kA, kTestHold, "", waiting, seconds(20));
+    run({&a, &old, &gmm}, [&] { return !a.held.empty(); }, seconds(1));
+
+    TestNode fresh = manager(kNew, 200, rpc::NodeKind::Gpm);
+    call(fresh, kA, kTestEcho, "the newer one", newer);
+    run({&a, &old, &gmm, &fresh}, [&] { return newer.times > 0; }, seconds(1));
+    EXPECT_TRUE(newer.ok());
+    call(old, kA, kTestCount, "late", late, seconds(20));
+    call(a, kOld, kTestEcho, "asked", to_old, seconds(5));
+    run(
+        {&a, &old, &gmm, &fresh}, [&] { return late.times && waiting.times && to_old.times; },
+        seconds(30));
+    EXPECT_EQ(late.error, Error::Stale);
+    EXPECT_EQ(waiting.error, Error::Stale);
+    EXPECT_EQ(to_old.error, Error::Timeout);
+    EXPECT_EQ(a.executed, 1); // what was held; nothing of the older one since
+
+    Outcome still;
+    call(gmm, kA, kTestEcho, "another kind has numbers of its own", still);
+    run({&a, &gmm}, [&] { return still.times > 0; }, seconds(1));
+    EXPECT_TRUE(still.ok());
+}
+
 TEST_F(FailureTest, NobodyThereTimesOutAndABackoffKeepsAttemptsRare) {
     TestNode a(net, kA, 11), b(net, kB, 22);
     b.node = nullptr; // port up, nobody listens

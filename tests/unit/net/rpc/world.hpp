@@ -27,11 +27,11 @@ inline rpc::ClusterKey key_of(int seed) {
 // One incarnation of a node: destroyed and made again = restarted.
 struct TestNode {
     TestNode(FakeNetwork& net, roce::Ipv4 address, uint64_t incarnation, int key = 1,
-             uint64_t build = 0, uint16_t credits = 16)
+             uint64_t build = 0, uint16_t credits = 16, rpc::NodeKind kind = rpc::NodeKind::Process)
         : random(incarnation), port(net, address) {
         rpc::NodeOptions o;
         o.key = key_of(key);
-        o.self = {rpc::NodeKind::Process, NodeId(0), Incarnation(incarnation)};
+        o.self = {kind, NodeId(0), Incarnation(incarnation)};
         o.build_id = build;
         o.credits = credits;
         node = std::move(*rpc::Node::create(port, net.clock, random, o));

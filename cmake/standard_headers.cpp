@@ -1,0 +1,1 @@
+// What the precompiled header (targets.cmake) is compiled with.
