@@ -473,7 +473,7 @@ def garbage_frames_change_nothing_but_counters(tess):
 # ---- space
 
 # Not yet: blocks of the removed file come back only with a restart of the pComponent. The file monitor's part.
-@test(own_cluster=True, limit=240, long=True)
+@test(own_cluster=True, limit=240)
 def a_full_disk_is_an_error_and_loses_nothing(tess):
     config = written(tess, "c.toml", default_config().replace('disk = "1G" ', 'disk = "32M"'))
     tess.up("--config", config)

@@ -194,7 +194,7 @@ for i in 3 4 5 6 7 8; do echo $i $(cat /root/u$i); done; echo over
 """
 
 
-@test(own_cluster=True, limit=240, long=True)
+@test(own_cluster=True, limit=240)
 def a_lost_home_of_files_is_one_error_and_the_program_goes_on(tess):
     path = tess.parent + "/cluster.toml"
     with open(path, "w") as f:

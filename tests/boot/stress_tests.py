@@ -164,7 +164,7 @@ def used_kib(tess):
     return int(tess.sh_ok("df / | tail -1 | awk '{print $3}'"))
 
 
-@test(own_cluster=True, limit=240, long=True)
+@test(own_cluster=True, limit=240)
 def a_full_disk_is_an_error_and_heals(tess):
     configured(tess, "", disk="48M")
     before = used_kib(tess)
