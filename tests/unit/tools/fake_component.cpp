@@ -216,7 +216,7 @@ struct FakeComponent {
 
 [[noreturn]] void serve(const Paths& paths, const ClusterConfig& config) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    fabric::Fabric fabric(paths.sockets, 3);
+    fabric::Fabric fabric(paths.sockets, 3, 0);
     if (!fabric.open()) _exit(1);
     Plan plan = make_plan(config, paths, {"/bin", "/share"}, {}, kKey).value();
     const std::string& ports = plan.files.at(0).text;

@@ -1,5 +1,7 @@
 #include "monitors/process/posix/file/descriptor_table.hpp"
 
+#include "monitors/process/posix/vnode/vnode.hpp"
+
 namespace tessera::posix {
 
 using kernel::MutexGuard;
@@ -119,6 +121,17 @@ void DescriptorTable::record(Archive& a) {
         a.number(e.id);
         a.number(e.flag);
     });
+    if (!a.loading() || a.failed()) return;
+    // Descriptions are loaded before the tables that name them.
+    std::vector<Slot> slots;
+    for (const Entry& e : entries) {
+        Object* o = e.fd < kMost ? vnode().objects().find(e.id) : nullptr;
+        if (!o || !is_description(o->kind())) return a.fail();
+        if (slots.size() <= e.fd) slots.resize(e.fd + 1);
+        slots[e.fd] = {Ref<Description>(static_cast<Description*>(o)), e.flag != 0};
+    }
+    kernel::MutexGuard guard(mutex_);
+    slots_.swap(slots);
 }
 
 } // namespace tessera::posix

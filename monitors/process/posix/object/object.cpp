@@ -33,6 +33,12 @@ Result<void> ObjectTable::rename(Object& o, uint64_t id) {
     return {};
 }
 
+Object* ObjectTable::find(uint64_t id) {
+    kernel::MutexGuard guard(mutex_);
+    auto at = objects_.find(id);
+    return at == objects_.end() ? nullptr : at->second;
+}
+
 size_t ObjectTable::count() {
     kernel::MutexGuard guard(mutex_);
     return objects_.size();

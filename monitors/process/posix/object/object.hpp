@@ -40,6 +40,23 @@ enum class ObjectKind : uint8_t {
     Event = 17,
 };
 
+// Kinds whose class is a Description (file/description.hpp).
+constexpr bool is_description(ObjectKind kind) {
+    switch (kind) {
+        case ObjectKind::PipeEnd:
+        case ObjectKind::TerminalFile:
+        case ObjectKind::StoreFile:
+        case ObjectKind::Directory:
+        case ObjectKind::Device:
+        case ObjectKind::TextFile:
+        case ObjectKind::StreamEnd:
+        case ObjectKind::PathFile:
+            return true;
+        default:
+            return false;
+    }
+}
+
 class Object : public RefCounted {
   public:
     Object(Vnode& vnode, ObjectKind kind);
@@ -65,6 +82,9 @@ class ObjectTable {
     void remove(Object& o);
     // Loading: gives `o` the id it had. InvalidArgument if that is taken.
     Result<void> rename(Object& o, uint64_t id);
+    // Loading: who has this id; null if nobody. The caller holds a reference to it already: objects
+    // that are being loaded do not go away meanwhile.
+    Object* find(uint64_t id);
     size_t count();
     size_t count(ObjectKind kind);
 

@@ -113,6 +113,46 @@ TEST_F(Record, Descriptions) {
     round_trip(n, z);
 }
 
+TEST_F(Record, EndsOfPipesStreamsAndTerminals) {
+    auto pipe = make_ref<Pipe>(v);
+    PipeEnd a(v, pipe, kOpenWrite), b(v, pipe, kOpenRead);
+    round_trip(a, b);
+    auto stream = make_ref<ByteStream>(v);
+    StreamEnd c(v, stream, true), d(v, stream, true);
+    round_trip(c, d);
+    auto terminal = make_ref<Terminal>(v, 7, stream, WindowSize{});
+    Location at{v.mounts().all().front().fs, {FileId(1), Generation(1)}, "/dev/tty"};
+    TerminalFile e(v, terminal, kOpenReadWrite, at), f(v, terminal, kOpenRead, at);
+    round_trip(e, f);
+    PathFile g(v, kOpenPath, at), h(v, 0, at);
+    round_trip(g, h);
+}
+
+TEST_F(Record, DescriptorTableFindsItsDescriptionsAgain) {
+    auto pipe = make_ref<Pipe>(v);
+    auto in = make_ref<PipeEnd>(v, pipe, kOpenRead), out = make_ref<PipeEnd>(v, pipe, kOpenWrite);
+    auto a = make_ref<DescriptorTable>(v), b = make_ref<DescriptorTable>(v);
+    ASSERT_TRUE(a->put(0, in, false));
+    ASSERT_TRUE(a->put(5, out, true));
+    ASSERT_TRUE(a->put(6, out, false)); // dup
+    ASSERT_TRUE(b->put(9, in, false));
+    round_trip(*a, *b);
+    EXPECT_EQ(b->numbers(), (std::vector<int>{0, 5, 6}));
+    EXPECT_EQ((*b->get(5)).get(), out.get());
+    EXPECT_EQ((*b->get(6)).get(), out.get());
+    EXPECT_TRUE(*b->close_on_exec(5));
+    EXPECT_FALSE(*b->close_on_exec(6));
+    // An id of nobody, and one of an object that is no description.
+    for (uint64_t id : {uint64_t{987654}, pipe->id()}) {
+        auto bytes = save(*a);
+        std::memcpy(bytes.data() + 16, &id, sizeof id); // count, fd, id
+        Archive in_bytes{Bytes(bytes)};
+        b->record(in_bytes);
+        EXPECT_TRUE(in_bytes.failed());
+        EXPECT_EQ(b->numbers().size(), 3u);
+    }
+}
+
 TEST(Ids, AreNeverReused) {
     World w;
     uint64_t first = make_ref<Pipe>(*w.vnode)->id();
