@@ -1,1 +1,0 @@
-// What the precompiled header (targets.cmake) is compiled with.
