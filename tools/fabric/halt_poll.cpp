@@ -15,7 +15,7 @@ constexpr unsigned kMostThreads = 4; // on a larger host the scheduler finds oth
 
 HaltPoll::HaltPoll(Clock& clock, unsigned threads) : clock_(clock) {
     for (unsigned i = 0; i < threads; i++)
-        threads_.emplace_back([this] { spin(); });
+        threads_.emplace_back([this, i] { spin(i); });
 }
 
 HaltPoll::~HaltPoll() {
@@ -41,10 +41,21 @@ void HaltPoll::on_traffic(Nanos now) {
     more_.notify_all();
 }
 
-void HaltPoll::spin() {
+// Each on a processor of its own: the scheduler does not spread what is idle.
+void HaltPoll::pin(unsigned number) {
+    cpu_set_t allowed, mine;
+    CPU_ZERO(&mine);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && number-- == 0) CPU_SET(cpu, &mine);
+    if (CPU_COUNT(&mine)) sched_setaffinity(0, sizeof mine, &mine);
+}
+
+void HaltPoll::spin(unsigned number) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr); // signals are for the switch's thread
+    pin(number);
     sched_param lowest{};
     if (pthread_setschedparam(pthread_self(), SCHED_IDLE, &lowest) != 0) return; // never in the way
     while (!stop_) {

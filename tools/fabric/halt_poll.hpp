@@ -37,7 +37,8 @@ class HaltPoll {
     static unsigned threads_for_this_host();
 
   private:
-    void spin();
+    static void pin(unsigned number); // the calling thread
+    void spin(unsigned number);
 
     Clock& clock_;
     Nanos last_{0}; // traffic
