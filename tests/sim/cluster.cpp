@@ -62,6 +62,7 @@ Host* Cluster::named(std::string_view name) {
 
 void Cluster::trouble(const Fault& f) {
     bool matters = f.kind == Kind::Crash || f.kind == Kind::Power || f.kind == Kind::Forget ||
+                   f.kind == Kind::DiskError ||
                    ((f.kind == Kind::Pause || f.kind == Kind::Stop || f.kind == Kind::Cut) &&
                     f.for_ms >= 1500);
     if (!matters) return;
@@ -170,6 +171,23 @@ bool Cluster::working() {
     return all_joined() && operator_->all_running();
 }
 
+// What fsck says, data included.
+void Cluster::check_stores() {
+    size_t waiting = storages_.size();
+    for (Host* h : storages_)
+        h->as<StorageBoot>()->store->check({.data = true}, [&waiting, h, this](auto r) {
+            waiting--;
+            if (!r)
+                world.fail("%s: check: %s", h->name.c_str(), describe(r.error()).data());
+            else if (!r->clean())
+                world.fail("%s: %s", h->name.c_str(), r->problems.front().c_str());
+        });
+    for (Host* h : storages_)
+        world.wake(*h);
+    if (!world.run_while_not([&] { return waiting == 0; }, kEnd))
+        world.fail("checking the stores takes too long");
+}
+
 void Cluster::check_nothing_left() {
     auto left = [&](Host* h, const char* what, uint64_t n) {
         if (n) world.fail("%s: %llu %s left", h->name.c_str(), static_cast<ull>(n), what);
@@ -213,6 +231,7 @@ void Cluster::run(Outcome& outcome) {
     outcome.notes = world.notes;
     outcome.simulated = world.now() - seconds(1);
     outcome.pages = pages_;
+    outcome.files = files_;
     outcome.frames = net_.delivered;
 }
 
@@ -243,6 +262,8 @@ void Cluster::work_and_stop() {
     if (!must(world.run_while_not([&] { return operator_->all_ended(); }, kEnd),
               "ending all programs", kEnd))
         return;
+    check_stores();
+    if (world.failed()) return;
     operator_->remove_vnodes();
     if (!must(world.run_while_not([&] { return operator_->all_removed(); }, kEnd),
               "removing the vNodes", kEnd))

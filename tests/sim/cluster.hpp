@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/sim/faults.hpp"
+#include "tests/sim/files.hpp"
 #include "tests/sim/pages.hpp"
 #include "tests/sim/roles.hpp"
 
@@ -34,6 +35,7 @@ struct Outcome {
     uint64_t notes = 0; // what the hash is over
     Nanos simulated{};
     PageStats pages;
+    FileStats files;
     uint64_t frames = 0;
     std::string failure; // empty: passed
     FaultList faults;
@@ -64,6 +66,7 @@ class Cluster {
     void check_often();
     bool working();
     bool all_joined();
+    void check_stores();
     void check_nothing_left();
     void work_and_stop();
 
@@ -77,6 +80,9 @@ class Cluster {
     Operator* operator_ = nullptr; // owned by the client's boot
     std::vector<bool> active_;     // faults
     PageStats pages_;
+    FileStats files_;
+    // By pComponent and vNode: files outlive machines.
+    std::map<std::pair<std::string, uint32_t>, FileModel> file_models_;
 };
 
 } // namespace tessera::sim

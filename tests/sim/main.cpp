@@ -188,6 +188,10 @@ int run_one(const Options& o) {
         static_cast<ull>(p.operations), static_cast<ull>(p.faults), static_cast<ull>(p.forks),
         static_cast<ull>(p.exits), static_cast<ull>(p.moves), static_cast<ull>(p.discards),
         static_cast<ull>(p.pins), static_cast<ull>(p.lost));
+    const FileStats& f = out.files;
+    printf("files: %llu creates, %llu writes, %llu reads, %llu syncs, %llu unlinks, %llu errors\n",
+           static_cast<ull>(f.creates), static_cast<ull>(f.writes), static_cast<ull>(f.reads),
+           static_cast<ull>(f.syncs), static_cast<ull>(f.unlinks), static_cast<ull>(f.errors));
     printf(
         "%.3f s simulated in %.3f s (%.1f x), %.0f page operations/s of wall time, %llu frames\n",
         simulated, wall, simulated / wall, static_cast<double>(p.operations) / wall,

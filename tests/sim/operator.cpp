@@ -36,7 +36,7 @@ void Operator::poll() {
         if (removing_ && !v.removed) remove(v);
     }
     for (Place& p : places_) {
-        if (p.boot != p.host->boots || !p.host->up()) p.pages = nullptr;
+        if (p.boot != p.host->boots || !p.host->up()) p.pages = nullptr, p.files = nullptr;
         if (!p.pages && !p.asking && !stopping_ && vnodes_[p.vnode].id && p.host->up()) place(p);
     }
 }
@@ -89,13 +89,22 @@ void Operator::attach(Place& p) {
     p.pages = load.get();
     p.boot = p.host->boots;
     boot->loads.push_back(std::move(load));
+    auto files = std::make_unique<FileLoad>(
+        *boot, id, cluster_.file_models_[{p.host->name, id.value}], cluster_.files_);
+    p.files = files.get();
+    boot->loads.push_back(std::move(files));
     boot->end_programs = [boot](VnodeId v) {
         bool ended = true;
-        for (auto& l : boot->loads)
+        for (auto& l : boot->loads) {
             if (auto* pages = dynamic_cast<PageLoad*>(l.get()); pages && pages->vnode() == v) {
                 pages->stop();
                 ended = ended && pages->ended();
             }
+            if (auto* files = dynamic_cast<FileLoad*>(l.get()); files && files->vnode() == v) {
+                files->abandon();
+                ended = ended && files->ended();
+            }
+        }
         return ended;
     };
     boot->world.wake(*p.host);
@@ -110,19 +119,20 @@ bool Operator::all_running() const {
 uint64_t Operator::least_operations() const {
     uint64_t least = UINT64_MAX;
     for (const Place& p : places_)
-        least = std::min(least, p.pages ? p.pages->operations() : 0);
+        least = std::min(least,
+                         p.pages ? std::min(p.pages->operations(), p.files->operations() * 10) : 0);
     return least;
 }
 
 void Operator::stop() {
     stopping_ = true;
     for (Place& p : places_)
-        if (p.pages) p.pages->stop();
+        if (p.pages) p.pages->stop(), p.files->stop();
 }
 
 bool Operator::all_ended() const {
     for (const Place& p : places_)
-        if (p.pages && !p.pages->ended()) return false;
+        if (p.pages && !(p.pages->ended() && p.files->ended())) return false;
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/sim/cluster.hpp"
+#include "tests/sim/files.hpp"
 
 namespace tessera::sim {
 
@@ -23,7 +24,8 @@ class Operator final : public Load {
     bool all_ended() const;
     void remove_vnodes() { removing_ = true; }
     bool all_removed() const;
-    uint64_t least_operations() const; // of the loads there are now
+    // Of the loads there are now; a file operation counts as ten.
+    uint64_t least_operations() const;
 
   private:
     struct Place {
@@ -32,6 +34,7 @@ class Operator final : public Load {
         bool asking = false;
         uint64_t boot = 0; // for which the load was made
         PageLoad* pages = nullptr;
+        FileLoad* files = nullptr;
     };
     struct Wanted {
         std::string name;

@@ -49,6 +49,7 @@ class ProcessBoot final : public Boot, public cluster::MembershipEvents {
     SimFrames frames;
     Own<pmon::ExCache> cache;
     std::map<uint32_t, SimMount> mounts;
+    uint64_t file_sequence = 0; // of requests that are not idempotent; one for all vNodes
     // Set by the test: ends the vNode's programs; true when their spaces are destroyed, asked
     // again until then.
     Function<bool(VnodeId)> end_programs;
