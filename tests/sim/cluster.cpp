@@ -115,7 +115,13 @@ void Cluster::relieve(size_t i) {
             if (h) h->resume();
             break;
         case Kind::DiskError:
-            if (h && h->disk) h->disk->read_errors = h->disk->write_errors = 0;
+            if (!h || !h->disk) break;
+            h->disk->read_errors = h->disk->write_errors = 0;
+            // After a failed log write a store refuses changes until it is mounted again.
+            if (!h->up()) break;
+            h->crash();
+            h->disk->reset(false);
+            h->boot();
             break;
         default:
             weather();

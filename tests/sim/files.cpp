@@ -156,7 +156,8 @@ void FileLoad::begin(Kind kind, size_t file, size_t first, size_t count) {
         wake_at_ = now() + milliseconds(50);
         return;
     }
-    world_.note("file", static_cast<uint64_t>(kind), file, op.value);
+    world_.note("file", p_.host.station * 16u + vnode_.value,
+                static_cast<uint64_t>(kind) << 8 | file, op.value);
     waiting_ = true;
     began_ = now();
     auto done = [this](Result<Bytes> r) { answered(r); };
@@ -212,7 +213,8 @@ void FileLoad::answered(Result<Bytes> reply) {
     world_.wake(p_.host);
     FileModel::Operation op = model_.open;
     File& f = model_.files[op.file];
-    world_.note("filed", static_cast<uint64_t>(op.kind), op.file,
+    world_.note("filed", p_.host.station * 16u + vnode_.value,
+                static_cast<uint64_t>(op.kind) << 8 | op.file,
                 reply ? 0 : static_cast<uint64_t>(reply.error()));
     if (p_.mounts.contains(vnode_.value)) note_losses(f);
     if (!reply) return failed(reply.error());
@@ -275,8 +277,19 @@ void FileLoad::created(File& f, Bytes reply) {
         return world_.fail("%s: file %s of vNode %u was removed and is back", p_.host.name.c_str(),
                            f.name.c_str(), vnode_.value);
     if (!same) {
-        f.blocks.assign(FileModel::kBlocks, {});
+        if (f.ref.id) f.previous.push_back({f.ref, f.blocks});
         f.ref = a.file;
+        f.blocks.assign(FileModel::kBlocks, {});
+        for (auto& [ref, blocks] : f.previous) {
+            if (uint64_t(ref.id) != uint64_t(a.file.id) ||
+                uint32_t(ref.generation) != uint32_t(a.file.generation))
+                continue;
+            f.blocks = blocks;
+            for (FileModel::Block& b : f.blocks) {
+                b.now.insert(b.later.begin(), b.later.end());
+                b.certain = false;
+            }
+        }
         f.home = 0;
         f.later = {true, true};
     }
@@ -292,7 +305,8 @@ void FileLoad::read_back(File& f, Bytes data) {
         Bytes block = Bytes(padded).subspan(i * env::kBlockSize, env::kBlockSize);
         FileModel::Block& b = f.blocks[op.first + i];
         uint64_t value = value_of(block);
-        world_.note("shows", op.file, op.first + i, value);
+        world_.note("shows", p_.host.station * 16u + vnode_.value, op.file << 8 | (op.first + i),
+                    value);
         if (!whole(block, value))
             return world_.fail("%s: block %zu of %s (vNode %u) is made of parts",
                                p_.host.name.c_str(), op.first + i, f.name.c_str(), vnode_.value);

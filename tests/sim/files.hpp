@@ -38,6 +38,8 @@ struct FileModel {
         schema::WireFile ref{};
         Presence now, later;
         std::vector<Block> blocks = std::vector<Block>(kBlocks);
+        // Removed ones: a store that forgets the removal has them again.
+        std::vector<std::pair<schema::WireFile, std::vector<Block>>> previous;
         uint64_t store_boots = 0, home_boots = 0; // when last looked
         uint32_t home = 0;                        // address
         bool told = false;                        // an error was reported since the last sync

@@ -12,6 +12,8 @@ std::vector<std::unique_ptr<Boot>>& abandoned() {
     return *all;
 }
 
+constexpr Nanos kLeastBootTime = milliseconds(1100);
+
 std::string stream(const Host& h, const char* what) {
     return h.name + "/" + std::to_string(h.boots) + "/" + what;
 }
@@ -105,7 +107,12 @@ Host::Host(SimNet& net, std::string name, roce::Ipv4 ip, Maker maker)
 
 void Host::boot() {
     if (boot_) return;
+    // Firmware and boot loader take their time. (Incarnations grow by the second:
+    // Component::create.)
+    if (boots && world.now() < booted_at_ + kLeastBootTime)
+        return world.at(booted_at_ + kLeastBootTime, [this] { boot(); });
     boots++;
+    booted_at_ = world.now();
     paused_ = false;
     boot_ = maker_(*this);
     net.plug(station, boot_->link.get(), this);

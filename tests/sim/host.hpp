@@ -96,7 +96,7 @@ class Host final : public Actor {
     using Maker = std::unique_ptr<Boot> (*)(Host& host);
 
     Host(SimNet& net, std::string name, roce::Ipv4 ip, Maker maker);
-    // A new boot; nothing if it is up.
+    // A new boot, more than a second after the one before; nothing if it is up.
     void boot();
     void crash();
     // `still`: its clock stands still meanwhile.
@@ -135,6 +135,7 @@ class Host final : public Actor {
     bool paused_ = false;
     bool still_ = false;
     Nanos paused_at_{};
+    Nanos booted_at_{};
 };
 
 } // namespace tessera::sim

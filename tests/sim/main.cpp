@@ -2,7 +2,7 @@
 //
 //   sim --seeds A..B [--jobs N]       each in a process of its own, N at a time; says which fail
 //   sim --seed N [--faults LIST] [--trace] [--log]    one, in this process
-//   options of both: --work MS
+//   options of both: --work MS. --twice K: the first K seeds twice; their traces must agree
 //
 // Exit status 0: all passed. Failures print seed, reason, the shortest fault list that still
 // fails, and the command that runs it.
@@ -135,20 +135,33 @@ FaultList faults_of(const Options& base, uint64_t seed) {
     return o.draw ? drawn_faults(o) : o.faults;
 }
 
-int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, double shrinking) {
+int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, double shrinking,
+             uint64_t twice) {
     Runner runner(base);
     double start = wall_seconds();
+    std::deque<uint64_t> again; // seeds whose trace is to be compared
+    for (uint64_t s = first; s <= last && s < first + twice; s++)
+        again.push_back(s);
+    uint64_t total = last - first + 1 + again.size();
+    std::map<uint64_t, uint64_t> hashes;
     uint64_t next = first, passed = 0, operations = 0, frames = 0;
     double simulated = 0;
     std::vector<Report> failures;
     uint64_t hash = 0;
-    while (next <= last || runner.running()) {
-        while (next <= last && runner.running() < jobs)
-            runner.start(next++, nullptr);
+    while (next <= last || !again.empty() || runner.running()) {
+        for (; next <= last && runner.running() < jobs; next++)
+            runner.start(next, nullptr);
+        for (; next > last && !again.empty() && runner.running() < jobs; again.pop_front())
+            runner.start(again.front(), nullptr);
         Report r = runner.finish_one();
+        auto [known, first_time] = hashes.emplace(r.seed, r.hash);
+        if (known->second != r.hash && !r.failure[0])
+            snprintf(r.failure, sizeof r.failure, "two runs have different traces: %016llx %016llx",
+                     static_cast<ull>(known->second), static_cast<ull>(r.hash));
+        if (r.seed >= first + twice) hashes.erase(known);
         operations += r.operations, frames += r.frames;
         simulated += static_cast<double>(r.simulated) / 1e9;
-        hash ^= r.hash * (2 * r.seed + 1);
+        if (first_time) hash ^= r.hash * (2 * r.seed + 1);
         if (!r.failure[0]) {
             passed++;
             continue;
@@ -168,7 +181,7 @@ int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, 
     printf(
         "%.2f seeds/s, %.0f page operations/s of wall time, %.0f per simulated second, "
         "%.1f x simulated over wall time, %.0f frames/s; trace %016llx\n",
-        static_cast<double>(last - first + 1) / wall, static_cast<double>(operations) / wall,
+        static_cast<double>(total) / wall, static_cast<double>(operations) / wall,
         static_cast<double>(operations) / simulated, simulated / wall,
         static_cast<double>(frames) / wall, static_cast<ull>(hash));
     printf("%llu passed, %zu failed\n", static_cast<ull>(passed), failures.size());
@@ -213,21 +226,18 @@ int usage() {
 
 int main(int argc, char** argv) {
     Options o;
-    uint64_t first = 0, last = 0;
+    uint64_t first = 0, last = 0, twice = 0;
     unsigned jobs = 1;
     double shrinking = 60;
     bool many = false, one = false;
     set_log_sink(log_sink);
     set_log_level(LogLevel::Failure);
-    const option longs[] = {{"seeds", required_argument, nullptr, 's'},
-                            {"seed", required_argument, nullptr, 'n'},
-                            {"jobs", required_argument, nullptr, 'j'},
-                            {"faults", required_argument, nullptr, 'f'},
-                            {"shrink", required_argument, nullptr, 'h'},
-                            {"work", required_argument, nullptr, 'w'},
-                            {"trace", no_argument, nullptr, 't'},
-                            {"log", no_argument, nullptr, 'l'},
-                            {}};
+    const option longs[] = {
+        {"seeds", required_argument, nullptr, 's'},  {"seed", required_argument, nullptr, 'n'},
+        {"jobs", required_argument, nullptr, 'j'},   {"faults", required_argument, nullptr, 'f'},
+        {"shrink", required_argument, nullptr, 'h'}, {"work", required_argument, nullptr, 'w'},
+        {"twice", required_argument, nullptr, '2'},  {"trace", no_argument, nullptr, 't'},
+        {"log", no_argument, nullptr, 'l'},          {}};
     for (int c; (c = getopt_long(argc, argv, "", longs, nullptr)) != -1;) {
         switch (c) {
             case 's': {
@@ -260,6 +270,9 @@ int main(int argc, char** argv) {
             case 'w':
                 o.work = milliseconds(strtoll(optarg, nullptr, 10));
                 break;
+            case '2':
+                twice = strtoull(optarg, nullptr, 10);
+                break;
             case 't':
                 o.print = true;
                 break;
@@ -271,5 +284,5 @@ int main(int argc, char** argv) {
         }
     }
     if (many == one || jobs == 0 || last < first) return usage();
-    return one ? run_one(o) : run_many(o, first, last, jobs, shrinking);
+    return one ? run_one(o) : run_many(o, first, last, jobs, shrinking, twice);
 }
