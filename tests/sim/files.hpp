@@ -7,7 +7,8 @@
 // everything written since the last sync that returned.
 //
 // Checked: a read shows such a value, whole; what a sync that returned covered is there ever after;
-// a durable file is there under the same id; errors only where a fault explains them.
+// a durable file is there under the same id; at the end, after a sync, the store itself has what
+// the home shows; errors only where a fault explains them.
 #pragma once
 
 #include <set>
@@ -44,7 +45,7 @@ struct FileModel {
         uint32_t home = 0;                        // address
         bool told = false;                        // an error was reported since the last sync
     };
-    enum class Kind : uint8_t { None, Create, Write, Read, Sync, Unlink };
+    enum class Kind : uint8_t { None, Create, Write, Read, Sync, Unlink, StoreRead };
     struct Operation {
         Kind kind = Kind::None;
         size_t file = 0, first = 0, count = 0;
@@ -80,6 +81,7 @@ class FileLoad final : public Load {
     void created(File& f, Bytes reply);
     void read_back(File& f, Bytes data);
     void synced(File& f);
+    void looked();
     bool explained() const;
     Host* store() const;
     Host* home(const File& f) const;
@@ -97,7 +99,9 @@ class FileLoad final : public Load {
     Nanos began_{};
     bool waiting_ = false;
     bool stopping_ = false;
-    size_t verified_ = 0;
+    bool look_begun_ = false; // the operation under way is of the last look
+    size_t verified_ = 0;     // files looked at for the last time
+    unsigned look_ = 0;       // of the one under way: both halves, sync, both halves at the store
     uint64_t operations_ = 0;
 };
 

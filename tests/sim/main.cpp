@@ -2,7 +2,8 @@
 //
 //   sim --seeds A..B [--jobs N]       each in a process of its own, N at a time; says which fail
 //   sim --seed N [--faults LIST] [--trace] [--log]    one, in this process
-//   options of both: --work MS. --twice K: the first K seeds twice; their traces must agree
+//   options of both: --work MS. --twice K: the first K seeds twice; their traces must agree.
+//   --kept FILE: also the cases listed there
 //
 // Exit status 0: all passed. Failures print seed, reason, the shortest fault list that still
 // fails, and the command that runs it.
@@ -135,8 +136,33 @@ FaultList faults_of(const Options& base, uint64_t seed) {
     return o.draw ? drawn_faults(o) : o.faults;
 }
 
+// Lines of "SEED LIST|drawn # what it showed".
+struct Kept {
+    uint64_t seed;
+    bool drawn;
+    FaultList faults;
+};
+
+bool read_kept(const char* path, std::vector<Kept>& into) {
+    FILE* f = fopen(path, "r");
+    if (!f) return false;
+    char line[2000], list[1500];
+    bool fine = true;
+    while (fgets(line, sizeof line, f)) {
+        ull seed = 0;
+        if (line[0] == '#' || line[0] == '\n') continue;
+        fine = fine && sscanf(line, "%llu %1499s", &seed, list) == 2;
+        bool drawn = std::string_view(list) == "drawn";
+        auto faults = parse_faults(drawn ? "none" : list);
+        fine = fine && faults;
+        if (fine) into.push_back({seed, drawn, *faults});
+    }
+    fclose(f);
+    return fine;
+}
+
 int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, double shrinking,
-             uint64_t twice) {
+             uint64_t twice, const std::vector<Kept>& kept) {
     Runner runner(base);
     double start = wall_seconds();
     std::deque<uint64_t> again; // seeds whose trace is to be compared
@@ -147,6 +173,7 @@ int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, 
     uint64_t next = first, passed = 0, operations = 0, frames = 0;
     double simulated = 0;
     std::vector<Report> failures;
+    size_t kept_failures = 0;
     uint64_t hash = 0;
     while (next <= last || !again.empty() || runner.running()) {
         for (; next <= last && runner.running() < jobs; next++)
@@ -170,6 +197,19 @@ int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, 
         fflush(stdout);
         failures.push_back(r);
     }
+    for (const Kept& k : kept) { // cases that failed once
+        runner.start(k.seed, k.drawn ? nullptr : &k.faults);
+        Report r = runner.finish_one();
+        total++;
+        operations += r.operations, frames += r.frames;
+        simulated += static_cast<double>(r.simulated) / 1e9;
+        if (!r.failure[0]) {
+            passed++;
+            continue;
+        }
+        printf("FAIL kept case, seed %llu: %s\n", static_cast<ull>(r.seed), r.failure);
+        kept_failures++;
+    }
     double wall = wall_seconds() - start;
     for (Report& r : failures) {
         if (shrinking <= 0) break;
@@ -184,8 +224,8 @@ int run_many(const Options& base, uint64_t first, uint64_t last, unsigned jobs, 
         static_cast<double>(total) / wall, static_cast<double>(operations) / wall,
         static_cast<double>(operations) / simulated, simulated / wall,
         static_cast<double>(frames) / wall, static_cast<ull>(hash));
-    printf("%llu passed, %zu failed\n", static_cast<ull>(passed), failures.size());
-    return failures.empty() ? 0 : 1;
+    printf("%llu passed, %zu failed\n", static_cast<ull>(passed), failures.size() + kept_failures);
+    return failures.empty() && kept_failures == 0 ? 0 : 1;
 }
 
 int run_one(const Options& o) {
@@ -229,15 +269,21 @@ int main(int argc, char** argv) {
     uint64_t first = 0, last = 0, twice = 0;
     unsigned jobs = 1;
     double shrinking = 60;
+    std::vector<Kept> kept;
     bool many = false, one = false;
     set_log_sink(log_sink);
     set_log_level(LogLevel::Failure);
-    const option longs[] = {
-        {"seeds", required_argument, nullptr, 's'},  {"seed", required_argument, nullptr, 'n'},
-        {"jobs", required_argument, nullptr, 'j'},   {"faults", required_argument, nullptr, 'f'},
-        {"shrink", required_argument, nullptr, 'h'}, {"work", required_argument, nullptr, 'w'},
-        {"twice", required_argument, nullptr, '2'},  {"trace", no_argument, nullptr, 't'},
-        {"log", no_argument, nullptr, 'l'},          {}};
+    const option longs[] = {{"seeds", required_argument, nullptr, 's'},
+                            {"seed", required_argument, nullptr, 'n'},
+                            {"jobs", required_argument, nullptr, 'j'},
+                            {"faults", required_argument, nullptr, 'f'},
+                            {"shrink", required_argument, nullptr, 'h'},
+                            {"work", required_argument, nullptr, 'w'},
+                            {"twice", required_argument, nullptr, '2'},
+                            {"kept", required_argument, nullptr, 'k'},
+                            {"trace", no_argument, nullptr, 't'},
+                            {"log", no_argument, nullptr, 'l'},
+                            {}};
     for (int c; (c = getopt_long(argc, argv, "", longs, nullptr)) != -1;) {
         switch (c) {
             case 's': {
@@ -270,6 +316,12 @@ int main(int argc, char** argv) {
             case 'w':
                 o.work = milliseconds(strtoll(optarg, nullptr, 10));
                 break;
+            case 'k':
+                if (!read_kept(optarg, kept)) {
+                    fprintf(stderr, "sim: %s: expected lines of SEED LIST|drawn\n", optarg);
+                    return 2;
+                }
+                break;
             case '2':
                 twice = strtoull(optarg, nullptr, 10);
                 break;
@@ -284,5 +336,5 @@ int main(int argc, char** argv) {
         }
     }
     if (many == one || jobs == 0 || last < first) return usage();
-    return one ? run_one(o) : run_many(o, first, last, jobs, shrinking, twice);
+    return one ? run_one(o) : run_many(o, first, last, jobs, shrinking, twice, kept);
 }
