@@ -11,7 +11,7 @@ help: ## this list
 run: ## build, boot a cluster and open a shell in it (or run what comes on stdin)
 	@scripts/run
 
-test: ## set up, build, and run every test: lint, unit, fuzz, kernel, boot
+test: ## set up, build, and run every test: lint, unit, fuzz, sim, kernel, boot
 	@scripts/test all
 
 unit: ## unit tests only (ASan + UBSan)
@@ -26,8 +26,8 @@ kernel-test: ## in-kernel tests (QEMU, PVH start)
 boot-test: ## tests that drive tess on a booted cluster
 	@scripts/test boot
 
-sim: ## not there yet: whole clusters in one thread, from seeds
-	@echo "make sim: there is no simulator yet (docs/status.md)" >&2; exit 1
+sim: ## whole clusters in one thread, from seeds: make sim SEEDS=N or SEEDS=A..B (default 300)
+	@SIM_SEEDS=$(SEEDS) scripts/test sim
 
 soak: ## hours: every header alone, clang-tidy over everything, ten minutes for each fuzz target
 	@scripts/soak

@@ -47,8 +47,17 @@ control::Vnode* Service::mount_of(uint32_t vnode) {
     return nullptr;
 }
 
-// A forgotten mount comes back with the sComponent that holds its root.
+// A forgotten mount comes back with the sComponent that holds its root. The same machine under
+// another node id (GPM's database was deleted while it started anew) still has its disk.
 void Service::on_component(const net::host::KnownComponent& c, const control::JoinRequest& join) {
+    for (auto& old : manager_->components()) {
+        if (old->entry.ip != c.entry.ip || old->entry.node == c.entry.node) continue;
+        for (auto& m : mounts_) {
+            if (m.storage_node() != old->entry.node.value) continue;
+            m.set_storage_node(c.entry.node.value);
+            (void)db_.put("mount", m.vnode(), m.SerializeAsString());
+        }
+    }
     for (auto& h : join.held()) {
         if (mount_of(h.vnode().vnode())) continue;
         mounts_.push_back(h.vnode());

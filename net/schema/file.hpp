@@ -76,8 +76,8 @@ inline constexpr uint8_t kAttributeHomeActive = 1; // a home holds newer size or
 struct WireAttributes {
     WireFile file;
     WireFile parent;    // of a directory
-    unsigned char type; // storage::FileType
-    unsigned char flags;
+    unsigned char type = 0; // storage::FileType
+    unsigned char flags = 0;
     Le16 mode;
     Le32 uid;
     Le32 gid;
@@ -102,16 +102,16 @@ static_assert(sizeof(FileTarget) == 24);
 struct FileWalk {
     WireCaller caller;
     WireFile from;
-    unsigned char follow_last;
-    unsigned char reserved[7];
+    unsigned char follow_last = 0;
+    unsigned char reserved[7] = {};
 };
 static_assert(sizeof(FileWalk) == 176);
 
 struct FileWalkReply {
     WireAttributes attributes; // Missing, DotDot: of the directory that was reached
     WireFile parent;           // the directory that holds, or would hold, the last component walked
-    unsigned char stop;        // WalkStop
-    unsigned char reserved[3];
+    unsigned char stop = 0;        // WalkStop
+    unsigned char reserved[3] = {};
     Le32 consumed; // bytes of the path
 };
 static_assert(sizeof(FileWalkReply) == 120);
@@ -133,8 +133,8 @@ static_assert(sizeof(FileChange) == 208);
 struct FileCreate {
     WireCaller caller;
     WireFile directory;
-    unsigned char type; // storage::FileType, Directory included
-    unsigned char exclusive;
+    unsigned char type = 0; // storage::FileType, Directory included
+    unsigned char exclusive = 0;
     Le16 mode;
     Le32 device;
 };
@@ -158,8 +158,8 @@ static_assert(sizeof(FileLink) == 184);
 struct FileUnlink {
     WireCaller caller;
     WireFile directory;
-    unsigned char directory_wanted; // rmdir
-    unsigned char reserved[7];
+    unsigned char directory_wanted = 0; // rmdir
+    unsigned char reserved[7] = {};
 };
 static_assert(sizeof(FileUnlink) == 176);
 
@@ -168,8 +168,8 @@ struct FileRename {
     WireFile from_directory;
     WireFile to_directory;
     Le32 from_length;
-    unsigned char mode; // 0 replace, 1 no replace, 2 exchange
-    unsigned char reserved[3];
+    unsigned char mode = 0; // 0 replace, 1 no replace, 2 exchange
+    unsigned char reserved[3] = {};
 };
 static_assert(sizeof(FileRename) == 192);
 
@@ -186,8 +186,8 @@ static_assert(sizeof(FileReadDirectory) == 184);
 struct WireEntry {
     Le64 id;
     Le64 cookie;
-    unsigned char type;
-    unsigned char name_length;
+    unsigned char type = 0;
+    unsigned char name_length = 0;
     Le16 reserved;
 };
 static_assert(sizeof(WireEntry) == 20);

@@ -169,7 +169,7 @@ struct PageFetchReply {
     Le64 length;
     Le32 epoch;
     Le32 reserved;
-    unsigned char status[kMaxFetchPages]; // FetchStatus
+    unsigned char status[kMaxFetchPages] = {}; // FetchStatus
 };
 static_assert(sizeof(PageFetchReply) == 40);
 

@@ -19,8 +19,8 @@ struct SpawnRequest {
     Le16 envc;
     Le16 rows; // terminal size; 0 x 0 with terminal = 0
     Le16 columns;
-    unsigned char terminal; // 1: stdin/out/err are one tty, and the program leads its session
-    unsigned char reserved[3];
+    unsigned char terminal = 0; // 1: stdin/out/err are one tty, and the program leads its session
+    unsigned char reserved[3] = {};
     Le32 uid;
     Le32 gid;
 };
@@ -50,12 +50,12 @@ enum class ConsoleState : uint8_t { Running = 0, Exited = 1, Killed = 2, Stopped
 struct ConsolePollReply {
     Le32 out_length;
     Le32 error_length;
-    unsigned char state;   // ConsoleState
-    unsigned char code;    // exit status, or the signal that killed or stopped it
-    unsigned char out_end; // 1: no more bytes will come on this stream
-    unsigned char error_end;
+    unsigned char state = 0;   // ConsoleState
+    unsigned char code = 0;    // exit status, or the signal that killed or stopped it
+    unsigned char out_end = 0; // 1: no more bytes will come on this stream
+    unsigned char error_end = 0;
     Le32 input_room; // bytes kConsoleInput would take now
-    char reason[64]; // NUL-terminated text for deaths that are not the program's own doing
+    char reason[64] = {}; // NUL-terminated text for deaths that are not the program's own doing
 };
 static_assert(sizeof(ConsolePollReply) == 80);
 
@@ -65,8 +65,8 @@ static_assert(sizeof(ConsolePollReply) == 80);
 struct ConsoleInputRequest {
     Le64 console;
     Le64 offset;
-    unsigned char end; // 1: end of input after these bytes (stdin closes; ignored for a terminal)
-    unsigned char reserved[7];
+    unsigned char end = 0; // 1: end of input after these bytes (stdin closes; ignored for a terminal)
+    unsigned char reserved[7] = {};
 };
 static_assert(sizeof(ConsoleInputRequest) == 24);
 struct ConsoleInputReply {
@@ -102,13 +102,13 @@ struct ProcessEntry {
     Le32 parent;
     Le32 group;
     Le32 uid;
-    unsigned char state; // Linux letter: R S T Z
-    unsigned char reserved[3];
+    unsigned char state = 0; // Linux letter: R S T Z
+    unsigned char reserved[3] = {};
     Le64 start_ns; // since the component started
     Le64 cpu_ns;
     Le64 resident_lines;
     Le64 virtual_pages;
-    char name[32];
+    char name[32] = {};
 };
 static_assert(sizeof(ProcessEntry) == 88);
 

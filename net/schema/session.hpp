@@ -20,15 +20,15 @@ inline constexpr uint16_t kRpcProtocol = 1;
 struct Hello {
     Le16 magic;
     Le16 protocol;
-    unsigned char kind; // rpc::NodeKind
-    unsigned char reserved;
+    unsigned char kind = 0; // rpc::NodeKind
+    unsigned char reserved = 0;
     Le16 slots; // requests this side executes at once
     Le32 node;
     Le32 reserved2;
     Le64 schema; // hash of net/schema
     Le64 build;  // 0: not compared
     Le64 incarnation;
-    unsigned char nonce[16]; // fresh for every connection: proofs cannot be replayed
+    unsigned char nonce[16] = {}; // fresh for every connection: proofs cannot be replayed
 };
 static_assert(sizeof(Hello) == 56); // roce::kMaxPrivateData
 static_assert(offsetof(Hello, schema) == 16 && offsetof(Hello, nonce) == 40);
@@ -36,14 +36,14 @@ static_assert(offsetof(Hello, schema) == 16 && offsetof(Hello, nonce) == 40);
 struct Welcome {
     Hello hello;
     Le16 refusal; // an Error; 0: welcome
-    unsigned char reserved[2];
+    unsigned char reserved[2] = {};
     Le32 session; // names the server's reply table: another one has forgotten everything
-    unsigned char proof[32];
+    unsigned char proof[32] = {};
 };
 static_assert(sizeof(Welcome) == 96);
 
 struct ProofBody {
-    unsigned char proof[32];
+    unsigned char proof[32] = {};
     Le32 session; // of the client's own reply table, for calls the other way
 };
 static_assert(sizeof(ProofBody) == 36);
@@ -62,8 +62,8 @@ inline constexpr unsigned char kFirstSegment = 1;
 inline constexpr unsigned char kLastSegment = 2;
 
 struct SegmentHeader {
-    unsigned char kind;
-    unsigned char flags;
+    unsigned char kind = 0;
+    unsigned char flags = 0;
     Le16 opcode;   // Request
     Le16 error;    // Reply: an Error, 0 = the payload is the answer
     Le16 slot;     // Request, Reply, Cancel

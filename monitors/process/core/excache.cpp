@@ -325,7 +325,9 @@ Result<void> ExCache::move(Space& s, uint64_t first, uint64_t pages, uint64_t to
         o.pages.set(key, 0);
         o.pages.set(target, value);
         if (!e.in_line()) continue;
-        for (Name* n = line(e.line()).names; n; n = n->next)
+        Line& l = line(e.line());
+        if (l.state == LineState::Filling) l.stale = true; // asked for under the old name
+        for (Name* n = l.names; n; n = n->next)
             if (n->object == &o && n->page == key) n->page = target;
     }
     if (any) o.structural = submit(*o.client, StreamKind::Move, o.id, ObjectId(to), first, pages);

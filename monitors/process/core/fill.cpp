@@ -175,7 +175,8 @@ void ExCache::filled(Line& l, Result<void> how) {
         return after_unnamed(l);
     }
     bool stale = std::exchange(l.stale, false);
-    if (how && stale) return issue_fill(l);
+    // An outdated request may also have found nothing where the page was.
+    if (stale && (how || (how.error() == Error::Lost && !l.client->lost()))) return issue_fill(l);
     if (how) {
         set_state(l, LineState::Clean);
         return wake(l.waiters);

@@ -134,7 +134,7 @@ struct Line {
     bool credit = false;      // holds a page credit
     bool storing = false;     // Writing by kPageStore
     bool write_alone = false; // Writing: it had one name when it was sent
-    bool stale = false;       // Filling: what comes is outdated, ask again
+    bool stale = false;       // Filling: what comes is outdated or misnamed, ask again
     bool retry = false;       // Filling: on the retry list, nothing is in flight
     bool prefetched = false;
     uint16_t read_pins = 0;

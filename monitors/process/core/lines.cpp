@@ -88,6 +88,8 @@ void ExCache::remove_name(Line& l, CacheObject& o, uint64_t page) {
     e.clear_line();
     set_entry(o, page, e);
     o.lines--;
+    // What is on its way may have been asked for under this name, which means another page by now.
+    if (l.state == LineState::Filling && l.names) l.stale = true;
     if (o.kind == ObjectKind::File && o.lines == 0 && o.references == 0) sweep_due_ = true;
     if (!l.names) after_unnamed(l);
 }
