@@ -62,9 +62,11 @@ Result<void> ConnectionManager::connect(SoftQp& qp, const Endpoint& to, PrivateD
 void ConnectionManager::on_neighbour(uint32_t ip) {
     for (size_t i = 0; i < record_count_; i++) {
         CmRecord& c = records_[i];
-        if (c.state != CmRecord::State::Resolving || c.path.ip != ip) continue;
+        bool waits = c.state == CmRecord::State::Resolving || c.state == CmRecord::State::ReqSent;
+        if (!waits || c.path.ip != ip) continue;
         auto mac = neighbours_.find(ip);
         if (!mac) return;
+        if (c.state == CmRecord::State::ReqSent && c.path.mac == *mac) continue;
         c.path.mac = *mac;
         c.state = CmRecord::State::ReqSent;
         begin_tries(c, kReqPause, c.deadline);

@@ -223,6 +223,7 @@ void ConnectionManager::try_again(CmRecord& c, Nanos now) {
             break;
         case CmRecord::State::ReqSent:
             send_req(c);
+            neighbours_.ask(c.path.ip); // silence may mean that its MAC is not what we think
             break;
         case CmRecord::State::RepSent:
             send_rep(c);

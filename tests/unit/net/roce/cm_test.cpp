@@ -203,6 +203,24 @@ TEST(Connect, TablesAreBounded) {
     p.a.port->destroy_qp(*second);
 }
 
+// ARP has no checksum: an answer damaged on the way must not keep two hosts apart for good.
+TEST(Connect, AWrongNeighbourIsAskedForAgain) {
+    Pair p(41);
+    bool damaged = false;
+    p.net.filter = [&](const FrameBytes& f) {
+        if (damaged) return true;
+        auto arp = net::parse_arp(*net::parse_ethernet(f));
+        if (!arp || arp->operation != net::kArpReply) return true;
+        damaged = true;
+        FrameBytes bad = f;
+        bad[24] ^= std::byte{4}; // in the sender's MAC
+        p.net.inject(p.a.link, bad);
+        return false;
+    };
+    EXPECT_TRUE(p.connect());
+    EXPECT_TRUE(damaged);
+}
+
 TEST(Arp, AnswersAndLearns) {
     Pair p(20);
     std::vector<FrameBytes> seen;
