@@ -26,7 +26,7 @@ kernel-test: ## in-kernel tests (QEMU, PVH start)
 boot-test: ## tests that drive tess on a booted cluster
 	@scripts/test boot
 
-sim: ## whole clusters in one thread, from seeds: make sim SEEDS=N or SEEDS=A..B (default 300)
+sim: ## whole clusters in one thread, from seeds: make sim SEEDS=N or SEEDS=A..B (default 100)
 	@SIM_SEEDS=$(SEEDS) scripts/test sim
 
 soak: ## hours: every header alone, clang-tidy over everything, ten minutes for each fuzz target

@@ -75,7 +75,7 @@ inline constexpr uint8_t kAttributeHomeActive = 1; // a home holds newer size or
 
 struct WireAttributes {
     WireFile file;
-    WireFile parent;    // of a directory
+    WireFile parent;        // of a directory
     unsigned char type = 0; // storage::FileType
     unsigned char flags = 0;
     Le16 mode;
@@ -110,7 +110,7 @@ static_assert(sizeof(FileWalk) == 176);
 struct FileWalkReply {
     WireAttributes attributes; // Missing, DotDot: of the directory that was reached
     WireFile parent;           // the directory that holds, or would hold, the last component walked
-    unsigned char stop = 0;        // WalkStop
+    unsigned char stop = 0;    // WalkStop
     unsigned char reserved[3] = {};
     Le32 consumed; // bytes of the path
 };

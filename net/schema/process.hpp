@@ -54,7 +54,7 @@ struct ConsolePollReply {
     unsigned char code = 0;    // exit status, or the signal that killed or stopped it
     unsigned char out_end = 0; // 1: no more bytes will come on this stream
     unsigned char error_end = 0;
-    Le32 input_room; // bytes kConsoleInput would take now
+    Le32 input_room;      // bytes kConsoleInput would take now
     char reason[64] = {}; // NUL-terminated text for deaths that are not the program's own doing
 };
 static_assert(sizeof(ConsolePollReply) == 80);
@@ -65,7 +65,8 @@ static_assert(sizeof(ConsolePollReply) == 80);
 struct ConsoleInputRequest {
     Le64 console;
     Le64 offset;
-    unsigned char end = 0; // 1: end of input after these bytes (stdin closes; ignored for a terminal)
+    unsigned char end =
+        0; // 1: end of input after these bytes (stdin closes; ignored for a terminal)
     unsigned char reserved[7] = {};
 };
 static_assert(sizeof(ConsoleInputRequest) == 24);
