@@ -61,7 +61,10 @@ Host* FileLoad::store() const {
 Host* FileLoad::home(const File& f) const {
     const cluster::Vnode& v = p_.mounts.at(vnode_.value).mount.vnode;
     if (v.home_count == 0) return nullptr;
-    return p_.host.settings->host(v.homes[home_index(FileId(f.ref.id), v.home_count)].ip);
+    std::vector<roce::Ipv4> homes;
+    for (size_t i = 0; i < v.home_count; i++)
+        homes.push_back(v.homes[i].ip);
+    return p_.host.settings->host(homes[home_index(FileId(f.ref.id), homes)]);
 }
 
 HomeTarget FileLoad::home_target(const File& f) const {

@@ -105,6 +105,7 @@ void ProcessBoot::on_mount(const cluster::Mount& m, cluster::Done done) {
     const cluster::Vnode& v = m.vnode;
     auto known = mounts.find(v.id.value);
     if (known != mounts.end()) {
+        follow_homes(known->second, v);
         known->second.mount = m;
         if (known->second.ready) return done({});
         return known->second.waiting.push_back(std::move(done));
@@ -121,6 +122,27 @@ void ProcessBoot::on_mount(const cluster::Mount& m, cluster::Done done) {
     (*store)->call(schema::kStoreCreateRoot, bytes_of(request), {},
                    {clock().now() + seconds(30), true},
                    [this, id = v.id](Result<Bytes> r) { mount_answered(id, r); });
+}
+
+void ProcessBoot::on_directory_changed() {
+    for (auto& [id, m] : mounts)
+        if (const cluster::Vnode* v = member->directory().vnode(VnodeId(id))) follow_homes(m, *v);
+}
+
+// A newer mount epoch: other homes of files (ADR 6).
+void ProcessBoot::follow_homes(SimMount& m, const cluster::Vnode& v) {
+    cluster::Vnode& mine = m.mount.vnode;
+    if (!m.ready || v.mount_epoch.value <= mine.mount_epoch.value || v.home_count == 0) return;
+    mine.mount_epoch = v.mount_epoch;
+    mine.homes = v.homes;
+    mine.home_count = v.home_count;
+    std::vector<roce::Ipv4> homes;
+    for (size_t i = 0; i < v.home_count; i++) {
+        homes.push_back(v.homes[i].ip);
+        if (cache->has_owner(v.id, v.homes[i].ip)) continue;
+        if (auto peer = node->peer(v.homes[i].ip)) cache->add_owner(v.id, **peer, v.homes[i].ip);
+    }
+    cache->set_file_homes(v.id, std::move(homes));
 }
 
 void ProcessBoot::mount_answered(VnodeId vnode, Result<Bytes> reply) {
@@ -170,7 +192,7 @@ MemoryBoot::MemoryBoot(Host& host)
 
 Result<void> MemoryBoot::start() {
     TRY(make_node());
-    home.emplace(*node, frames, clock(), mmon::FileHome::Options{});
+    home.emplace(*node, frames, clock(), mmon::FileHome::Options{.incarnation = incarnation});
     provider.emplace(*home);
     mmon::MemoryMonitorOptions o;
     o.vregion_shift = host.settings->vregion_shift;

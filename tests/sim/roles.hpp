@@ -43,6 +43,7 @@ class ProcessBoot final : public Boot, public cluster::MembershipEvents {
     void on_fenced_self() override;
     void on_fence(NodeId node, Incarnation incarnation, cluster::Done done) override;
     void on_mount(const cluster::Mount& m, cluster::Done done) override;
+    void on_directory_changed() override;
     void on_unmount(VnodeId vnode, cluster::Done done) override;
     void on_reclaim(VnodeId vnode) override;
 
@@ -60,6 +61,7 @@ class ProcessBoot final : public Boot, public cluster::MembershipEvents {
         cluster::Done done;
     };
     void mount_answered(VnodeId vnode, Result<Bytes> reply);
+    void follow_homes(SimMount& m, const cluster::Vnode& v);
     std::vector<Leaving> leaving_;
 };
 
