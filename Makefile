@@ -11,7 +11,7 @@ help: ## this list
 run: ## build, boot a cluster and open a shell in it (or run what comes on stdin)
 	@scripts/run
 
-test: ## set up, build, and run every test: lint, unit, fuzz, sim, kernel, boot
+test: ## set up, build, and run every test: lint, unit, fuzz, kernel, boot
 	@scripts/test all
 
 unit: ## unit tests only (ASan + UBSan)
