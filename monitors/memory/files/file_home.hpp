@@ -104,7 +104,10 @@ class FileHome {
     // True if these pages are here (or beyond what the store has); otherwise reads what is missing.
     Result<bool> need_pages(CachedFile& f, uint64_t first, uint64_t last);
     Result<void> read_run(CachedFile& f, uint64_t first, uint64_t count);
-    Result<env::FrameNo> new_frame();
+    // With at least so many frames left over. What is read from the store may use half of the
+    // reserve: it can be dropped at any time, and programs need their text when memory is full.
+    Result<env::FrameNo> new_frame(uint64_t kept_free);
+    Result<env::FrameNo> new_frame() { return new_frame(options_.reserved_frames); }
     Result<MutableBytes> writable(CachedFile& f, CachedPage& page);
     void mark_dirty(CachedFile& f, CachedPage& page);
     void mark_size_dirty(CachedFile& f);

@@ -55,7 +55,8 @@ Result<void> FileHome::read_run(CachedFile& f, uint64_t first, uint64_t count) {
                         auto at = f.pages.find(PageNo(first + i));
                         if (at == f.pages.end() || at->second.frame) continue;
                         Result<env::FrameNo> frame =
-                            failed ? Result<env::FrameNo>(std::unexpected(error)) : new_frame();
+                            failed ? Result<env::FrameNo>(std::unexpected(error))
+                                   : new_frame(options_.reserved_frames / 2);
                         if (!frame) {
                             f.pages.erase(at);
                             failed = true;
@@ -75,8 +76,8 @@ Result<void> FileHome::read_run(CachedFile& f, uint64_t first, uint64_t count) {
     return {};
 }
 
-Result<env::FrameNo> FileHome::new_frame() {
-    if (frames_.counts().free <= options_.reserved_frames && shrink(64) == 0)
+Result<env::FrameNo> FileHome::new_frame(uint64_t kept_free) {
+    if (frames_.counts().free <= kept_free && shrink(64) == 0)
         return std::unexpected(Error::NoMemory);
     return frames_.allocate();
 }
