@@ -136,6 +136,11 @@ class PageClient final : roce::QpEvents {
     uint64_t reconnects() const { return reconnects_; }
 
   private:
+    // Work request ids: what a completion belongs to.
+    static constexpr uint64_t kStreamTag = 1ull << 62;
+    static constexpr uint64_t kReadTag = 1ull << 63;
+    static constexpr uint16_t kReceives = 32;
+
     enum class State : uint8_t { Closed, Opening, Connecting, Up, Waiting, Lost, Over };
     struct Record {
         schema::StreamOp op; // kind None: a write-back
