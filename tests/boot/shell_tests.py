@@ -343,6 +343,14 @@ def make_run(**options):
                             stderr=subprocess.PIPE, start_new_session=True, **options)
 
 
+def make_run_that_sleeps():
+    p = make_run()
+    p.stdin.write(b"echo on; sleep 1000\n")
+    p.stdin.flush()
+    equal(p.stdout.readline(), b"on\n", "first line")
+    return p
+
+
 def of_make_run():
     """What runs for `make run`'s cluster."""
     t = Tess.__new__(Tess)
@@ -361,10 +369,7 @@ def nothing_of_make_run_is_left(seconds=20):
 
 @test(limit=200)
 def make_run_interrupted_stops_everything(tess):
-    p = make_run()
-    p.stdin.write(b"echo on; sleep 1000\n")
-    p.stdin.flush()
-    equal(p.stdout.readline(), b"on\n", "first line")
+    p = make_run_that_sleeps()
     os.killpg(p.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
     p.stdin.close()
     check(p.wait(60) != 0, "make ended well though it was interrupted")
@@ -373,10 +378,7 @@ def make_run_interrupted_stops_everything(tess):
 
 @test(limit=250)
 def make_run_whose_tess_is_killed_stops_everything(tess):
-    p = make_run()
-    p.stdin.write(b"echo on; sleep 1000\n")
-    p.stdin.flush()
-    equal(p.stdout.readline(), b"on\n", "first line")
+    p = make_run_that_sleeps()
     for pid, line in of_make_run().processes():
         if "tess run" in line:
             os.kill(pid, signal.SIGKILL)
@@ -386,10 +388,7 @@ def make_run_whose_tess_is_killed_stops_everything(tess):
 
 @test(limit=250)
 def make_run_killed_as_a_whole_is_cleaned_up_by_the_next(tess):
-    p = make_run()
-    p.stdin.write(b"echo on; sleep 1000\n")
-    p.stdin.flush()
-    equal(p.stdout.readline(), b"on\n", "first line")
+    p = make_run_that_sleeps()
     os.killpg(p.pid, signal.SIGKILL)
     p.wait(10)
     check(len(of_make_run().processes()) >= 7, "nothing was left: the test tests nothing")

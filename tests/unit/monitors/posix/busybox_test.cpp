@@ -11,7 +11,8 @@ using schema::ConsoleState;
 class Busybox : public testing::Test {
   protected:
     void SetUp() override {
-        if (!tracing_works()) GTEST_SKIP() << "ptrace is not allowed here";
+        ASSERT_TRUE(tracing_works())
+            << "programs run under ptrace here: allow it (podman run --cap-add SYS_PTRACE)";
         ASSERT_TRUE(w.add_busybox()) << "no /bin/busybox (Debian package busybox-static)";
     }
     void expect(const std::string& script, const std::string& out, int code = 0) {

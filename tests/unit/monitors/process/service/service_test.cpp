@@ -63,7 +63,8 @@ struct Output {
 class ServiceTest : public testing::Test, VnodeDirectory {
   protected:
     void SetUp() override {
-        if (!tracing_works()) GTEST_SKIP() << "ptrace is not allowed here";
+        ASSERT_TRUE(tracing_works())
+            << "programs run under ptrace here: allow it (podman run --cap-add SYS_PTRACE)";
         ASSERT_TRUE(w.add_busybox()) << "no /bin/busybox (Debian package busybox-static)";
         service.emplace(static_cast<VnodeDirectory&>(*this), inbox, clock, w.random);
         service->register_handlers(cluster.add(kComponent, rpc::NodeKind::Process));
